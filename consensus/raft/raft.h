@@ -99,7 +99,10 @@ enum raft_event_type {
     RAFT_EVENT_COMPACT,            // entries up to index are in a durable snapshot
     RAFT_EVENT_SNAPSHOT_SENT,      // peer has the snapshot at index durably
     RAFT_EVENT_SNAPSHOT_FAILED,    // sending to peer was given up
-    RAFT_EVENT_SNAPSHOT_INSTALLED, // this node has received one durably; the log restarts after it
+    // This node has received a snapshot durably. Unless its last entry is in the log by now, the
+    // log restarts after it (raft_first() is then index + 1), and the caller restores the state
+    // machine.
+    RAFT_EVENT_SNAPSHOT_INSTALLED,
 };
 
 struct raft_event {
