@@ -63,10 +63,7 @@ void raft_on_snapshot_installed(struct raft *raft, uint64_t index, uint64_t term
         return;
     }
     assert(raft->role != WIRE_ROLE_LEADER && "a leader's log holds all that is committed");
-    if (raft_log_term(&raft->log, index) == term) {
-        raft->commit = index; // entries arrived meanwhile by append: keep them and what follows
-        return;
-    }
+    if (raft_meet_snapshot(raft, index, term)) return; // its entries arrived meanwhile by append
     if (raft->role != WIRE_ROLE_FOLLOWER) raft_become_follower(raft, raft->term, 0);
     raft_log_reset(&raft->log, index, term, time_ns);
     raft->commit = index;

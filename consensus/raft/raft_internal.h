@@ -126,6 +126,9 @@ void raft_recv_vote_reply(struct raft *raft, const struct raft_message *message)
 void raft_recv_append(struct raft *raft, const struct raft_message *message);
 void raft_recv_append_reply(struct raft *raft, const struct raft_message *message);
 void raft_recv_snapshot(struct raft *raft, const struct raft_message *message);
+// A snapshot holds committed state only. Where its last entry is in our log, the logs are equal up
+// to there (3.5, Log Matching) and nothing needs to be installed: true.
+bool raft_meet_snapshot(struct raft *raft, uint64_t index, uint64_t term);
 void raft_recv_snapshot_reply(struct raft *raft, const struct raft_message *message);
 void raft_answer_vote(struct raft *raft, uint16_t candidate, uint32_t flags, uint64_t term);
 void raft_flush_follower(struct raft *raft);

@@ -13,15 +13,16 @@ void raft_recv_snapshot(struct raft *raft, const struct raft_message *message) {
         raft_become_follower(raft, message->term, message->peer);
     raft_hear_leader(raft, message->peer);
 
-    // A snapshot holds committed state only. Where its last entry is in our log, the logs are equal
-    // up to there (3.5, Log Matching): there is nothing to install.
-    uint64_t index = message->snapshot.last_index;
-    if (index > raft->commit && message->snapshot.last_term != 0 &&
-        raft_log_term(&raft->log, index) == message->snapshot.last_term) {
-        raft->commit = index;
-        if (raft->matched < index) raft->matched = index;
-        raft->reply_owed = true;
-    }
+    raft_meet_snapshot(raft, message->snapshot.last_index, message->snapshot.last_term);
+}
+
+bool raft_meet_snapshot(struct raft *raft, uint64_t index, uint64_t term) {
+    if (index <= raft->commit || term == 0 || raft_log_term(&raft->log, index) != term)
+        return false;
+    raft->commit = index;
+    if (raft->matched < index) raft->matched = index;
+    raft->reply_owed = true;
+    return true;
 }
 
 bool raft_wants_snapshot(const struct raft *raft, uint16_t peer, uint64_t term,
