@@ -38,8 +38,8 @@ void raft_on_durable(struct raft *raft, uint64_t index, uint64_t term, uint64_t 
 }
 
 void raft_on_compact(struct raft *raft, uint64_t index) {
-    // What the log writer has not had yet stays, so that the log on disk has no gap.
-    uint64_t limit = raft->commit < raft->persist_next - 1 ? raft->commit : raft->persist_next - 1;
+    // See raft.h, duty 8: on disk a snapshot must be followed by the log it was made from.
+    uint64_t limit = raft->commit < raft->durable ? raft->commit : raft->durable;
     if (index > limit) index = limit;
     if (index < raft->log.first) return;
     raft_log_compact(&raft->log, index);

@@ -21,7 +21,10 @@
 //     effects->reads_aborted answer not_leader.
 //  7. For peers in effects->snapshot_peers: send them the newest snapshot; feed
 //     RAFT_EVENT_SNAPSHOT_SENT when the peer has it durably.
-//  8. After a snapshot of the state machine is durable: feed RAFT_EVENT_COMPACT.
+//  8. Take a snapshot only of a state whose last applied entry is durable in this node's own log
+//     (applied <= raft_durable()): else the disk could hold a snapshot with another leader's
+//     truncated entries behind it, and a restart would join the two. When it is durable, feed
+//     RAFT_EVENT_COMPACT.
 //
 // Cluster time. Every entry carries `time_ns`: the leader's own clock, continued from the time of
 // the last entry in its log at its election. Along any log it never goes back, and between two
