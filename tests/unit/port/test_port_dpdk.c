@@ -133,7 +133,24 @@ static void opening_names_what_is_wrong(void **state) {
     assert_non_null(strstr(error, "port number"));
 }
 
-// First test: nothing is known of them yet.
+// First test: nothing has been said yet.
+static void says_where_it_is(void **state) {
+    (void)state;
+    uint8_t frame[2048];
+    struct net_parsed parsed;
+    for (uint64_t second = 0; second < 5; second++) {
+        assert_int_equal(poll_port(second * 1000000000ull), 0);
+        assert_int_equal(poll_port(second * 1000000000ull + 1), 0);
+        assert_int_equal(sniff(frame), second < 3 ? 60 : 0);
+        if (second >= 3) continue;
+        assert_int_equal(net_parse(&them, frame, 60, 0, &parsed), NET_ARP_NEWS);
+        assert_int_equal(parsed.source_address, US);
+        assert_int_equal(sniff(frame), 0);
+    }
+    assert_int_equal(counted(PORT_COUNT_ARP_SENT), 3);
+}
+
+// Second test: nothing is known of them yet.
 static void unresolved_asks_once_then_sends(void **state) {
     (void)state;
     uint8_t frame[2048];
@@ -268,6 +285,7 @@ static void a_plain_thread_may_poll(void **state) {
 
 int main(void) {
     const struct CMUnitTest tests[] = {
+        cmocka_unit_test_setup_teardown(says_where_it_is, clear, all_mbufs_are_home),
         cmocka_unit_test_setup_teardown(unresolved_asks_once_then_sends, clear, all_mbufs_are_home),
         cmocka_unit_test_setup_teardown(a_full_device_drops_and_counts, clear, all_mbufs_are_home),
         cmocka_unit_test_setup_teardown(delivers_good_ones_out_of_a_mixed_burst, clear,
