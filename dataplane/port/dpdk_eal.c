@@ -3,6 +3,7 @@
 // half of itself behind), so its failure is remembered too.
 #include "dpdk_eal.h"
 
+#include <errno.h>
 #include <pthread.h>
 #include <sched.h>
 #include <stdio.h>
@@ -75,6 +76,21 @@ static int add_defaults(int count) {
     return count;
 }
 
+static void say_why(int reason, char error[256]) {
+    if (reason == EINVAL) {
+        snprintf(error, 256,
+                 "DPDK refused its EAL arguments \"%.120s\": its own line above says "
+                 "why; correct them",
+                 given);
+        return;
+    }
+    snprintf(error, 256,
+             "DPDK did not start (%s). Hugepages: `echo 64 > "
+             "/sys/kernel/mm/hugepages/hugepages-2048kB/nr_hugepages`, or add --no-huge; a second "
+             "process needs its own --file-prefix; CONCLAVE_EAL_LOG=debug tells more",
+             rte_strerror(reason));
+}
+
 static bool start(const char *arguments, char error[256]) {
     if (strlen(arguments) >= sizeof text) {
         snprintf(error, 256, "EAL arguments are longer than %zu bytes: shorten them",
@@ -93,11 +109,7 @@ static bool start(const char *arguments, char error[256]) {
     if (known == 0) pthread_setaffinity_np(pthread_self(), sizeof allowed, &allowed);
     state = result < 0 ? EAL_FAILED : EAL_RUNNING;
     if (result >= 0) return true;
-    snprintf(error, 256,
-             "DPDK did not start (%s). Hugepages: `echo 64 > "
-             "/sys/kernel/mm/hugepages/hugepages-2048kB/nr_hugepages`, or add --no-huge; a second "
-             "process needs its own --file-prefix; CONCLAVE_EAL_LOG=debug tells more",
-             rte_strerror(reason));
+    say_why(reason, error);
     return false;
 }
 

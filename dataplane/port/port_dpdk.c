@@ -5,19 +5,24 @@
 // burst copies the caller's packets into mbufs behind headers made here and hands them to the
 // device in one call; what the device has no room for is dropped and counted.
 //
-// EAL strings that work (DPDK 22.11, several processes on one machine; P is a name of the process's
-// own). All run unprivileged devices of this machine, so none looks for PCI (--no-pci):
+// EAL strings that work (DPDK 22.11, several processes on one machine; P stands for a name of the
+// process's own, unique on the machine). None looks for PCI devices; tests/cluster/port_veth.sh
+// runs them all.
 //
-//   af_packet, any interface, no hugepages:
+//   Without hugepages:
 //     --no-huge -m 64 --no-pci --no-telemetry --file-prefix P --vdev net_af_packet0,iface=veth0
-//   af_packet or af_xdp with 2 MiB hugepages, given back when the process ends, however it does:
-//     --in-memory --no-pci --no-telemetry --vdev net_af_packet0,iface=veth0,qdisc_bypass=1
-//     --in-memory --no-pci --no-telemetry --vdev net_af_xdp0,iface=veth0
-//   memif between two processes (one server, one client; needs hugepages):
-//     --in-memory --no-pci --no-telemetry --vdev net_memif0,role=server,socket=/run/c.sock,...
+//     --no-huge -m 64 --no-pci --no-telemetry --file-prefix P --vdev net_af_xdp0,iface=veth0
+//     --no-huge -m 64 --no-pci --no-telemetry --file-prefix P
+//         --vdev net_memif0,role=server,socket=/run/a-b.sock,socket-abstract=no
+//   and role=client at the other end. With 2 MiB hugepages (32 free ones per process), given back
+//   when the process ends, however it does, and needing neither a mount nor a prefix, the first
+//   part is instead:
+//     --in-memory -m 64 --no-pci --no-telemetry
+//   A real NIC bound to vfio-pci: --in-memory --no-telemetry -a 0000:01:00.0
 //
-// The interface under af_packet or af_xdp must be up and carry no IP address of its own: else the
-// kernel answers the same datagrams, with "port unreachable".
+// qdisc_bypass=1 after iface= makes af_packet a little quicker. An interface under af_packet or
+// af_xdp must be up and carry no IP address of its own: else the kernel answers the same datagrams,
+// with "port unreachable". LIBXDP_SKIP_DISPATCHER=1 in the environment quietens libxdp.
 #include <assert.h>
 #include <stdatomic.h>
 #include <stdbool.h>
@@ -44,12 +49,19 @@ static_assert(RTE_MBUF_DEFAULT_DATAROOM >= NET_FRAME_MAX, "a frame fits one mbuf
 // 2,048 each, memif's and ring's own queues are smaller.
 #define POOL_DRIVER 4096u
 
+// At its start a port says three times, a second apart, where its address is now (RFC 5227, 2.3): a
+// node that came back with another MAC, as each memif does, is then found at once.
+#define ANNOUNCEMENTS   3u
+#define ANNOUNCE_GAP_NS 1000000000ull
+
 struct port_dpdk {
     struct port port; // first: ops get this
     uint16_t id;
     uint32_t trust;         // enum net_trust for all frames of this device
     uint64_t offload_flags; // for a UDP mbuf; 0: checksums in software
     struct rte_mempool *pool;
+    uint32_t announced;   // how many times
+    uint64_t announce_ns; // when to do so next
     uint32_t answer_count;
     struct rte_mbuf *answers[ANSWERS_MAX];
     struct net_host host;
@@ -92,6 +104,14 @@ static void ask_for(struct port_dpdk *dpdk, uint32_t address) {
     keep_answer(dpdk, mbuf,
                 net_build_arp_request(&dpdk->host, address, rte_pktmbuf_mtod(mbuf, uint8_t *)));
     count(dpdk, PORT_COUNT_ARP_SENT, 1);
+}
+
+static void announce(struct port_dpdk *dpdk, uint64_t now_ns) {
+    if (now_ns < dpdk->announce_ns) return;
+    dpdk->announced++;
+    dpdk->announce_ns = now_ns + ANNOUNCE_GAP_NS;
+    ask_for(dpdk, dpdk->host.address); // sender and target the same: an announcement
+    send_answers(dpdk);
 }
 
 static void answer(struct port_dpdk *dpdk, enum net_verdict verdict,
@@ -166,6 +186,7 @@ static uint32_t dpdk_rx_burst(struct port *port, uint64_t now_ns, struct packet 
     struct port_dpdk *dpdk = (struct port_dpdk *)port;
     struct rte_mbuf *mbufs[PACKET_BURST];
     dpdk_eal_adopt_thread();
+    if (dpdk->announced < ANNOUNCEMENTS) announce(dpdk, now_ns);
     uint32_t room = wanted < PACKET_BURST ? wanted : PACKET_BURST;
     uint32_t received = rte_eth_rx_burst(dpdk->id, 0, mbufs, (uint16_t)room);
     if (received == 0) return 0;
@@ -320,10 +341,11 @@ static bool find_device(const char *device, uint16_t *id, char error[256]) {
     return false;
 }
 
-// Devices that hand over what kernel sockets of this machine sent: see net_frame.h.
+// Devices that hand over what kernel sockets of this machine sent: see net_frame.h. (net_tap does
+// so too, but the kernel completes checksums before it writes to a tap.)
 static bool leaves_checksums_partial(const char *driver) {
     return strcmp(driver, "net_af_packet") == 0 || strcmp(driver, "net_af_xdp") == 0 ||
-           strcmp(driver, "net_tap") == 0 || strcmp(driver, "net_pcap") == 0;
+           strcmp(driver, "net_pcap") == 0;
 }
 
 // Every holder of an mbuf, named; a pool smaller than their sum can run dry and stop the device.
