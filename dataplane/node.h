@@ -1,13 +1,13 @@
-// A node: the three stages port, consensus and wal, joined by rings, over a port and a disk that the
-// caller chose. A stage is not a thread: each is a poll function that does bounded work, never waits,
-// and returns how much it did. Whoever calls them decides about threads, cores and idling: lcores on
-// an appliance, one thread on a laptop, the simulator in tests.
+// A node: the three stages port, consensus and wal, joined by rings, over a port and a disk that
+// the caller chose. A stage is not a thread: each is a poll function that does bounded work, never
+// waits, and returns how much it did. Whoever calls them decides about threads, cores and idling:
+// lcores on an appliance, one thread on a laptop, the simulator in tests.
 //
 //   port --port_to_consensus--> consensus --consensus_to_wal--> wal
 //        <--consensus_to_port--           <--wal_to_consensus--
 //
-// Each stage is to be polled by one thread at a time. now_ns is CLOCK_MONOTONIC (or simulated), read
-// once per round by the caller.
+// Each stage is to be polled by one thread at a time. now_ns is CLOCK_MONOTONIC (or simulated),
+// read once per round by the caller.
 #ifndef CONCLAVE_NODE_H
 #define CONCLAVE_NODE_H
 
@@ -17,6 +17,7 @@
 #include "counters.h"
 #include "machine/machine.h"
 #include "raft/raft.h"
+#include "store.h"
 
 struct port;
 struct disk;
@@ -62,7 +63,9 @@ uint32_t node_poll_wal(struct node *node, uint64_t now_ns);
 const char *node_failure(const struct node *node);
 void node_status(const struct node *node, struct wire_status *status); // from the consensus thread
 const struct counters *node_counters(const struct node *node);
-const struct raft *node_raft(const struct node *node);          // for tests
-const struct machine *node_machine(const struct node *node);    // for tests
+// What was found on disk at node_open().
+const struct store_recovered *node_recovered(const struct node *node);
+const struct raft *node_raft(const struct node *node);       // for tests
+const struct machine *node_machine(const struct node *node); // for tests
 
 #endif

@@ -148,11 +148,12 @@ struct wire_snapshot { // thesis 5.3; followed by the chunk's bytes, padded to 8
     uint64_t last_term;
     uint64_t offset;
     uint64_t total;   // bytes of the whole snapshot
+    uint64_t time_ns; // cluster time of the entry at last_index
     uint64_t context; // as in wire_append: a chunk also counts as a heartbeat
     uint32_t bytes;
     uint32_t reserved;
 };
-static_assert(sizeof(struct wire_snapshot) == 64, "snapshot is 64 bytes");
+static_assert(sizeof(struct wire_snapshot) == 72, "snapshot is 72 bytes");
 
 struct wire_snapshot_reply {
     struct wire_head head;

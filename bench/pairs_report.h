@@ -1,0 +1,18 @@
+// What `pairs` prints: exact percentiles over all samples, as a table or as JSON.
+#ifndef CONCLAVE_PAIRS_REPORT_H
+#define CONCLAVE_PAIRS_REPORT_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+struct pairs_result {
+    uint64_t pairs;
+    uint64_t resent;
+    uint64_t pause_ns; // longest time from one release to the next grant
+    double seconds;
+    uint64_t *acquire_ns; // one per pair; sorted by pairs_print()
+    uint64_t *pair_ns;
+};
+void pairs_print(struct pairs_result *result, bool json);
+
+#endif

@@ -1,0 +1,70 @@
+// See stage_wal.h.
+#include "stage_wal.h"
+
+#include <stdatomic.h>
+
+#include "counters.h"
+
+enum { HELD_FULL = STORE_COUNTERS, APPEND_US_SUM, APPEND_US_MAX };
+
+static uint32_t submit(struct stage_wal *stage, uint64_t now_ns) {
+    uint32_t submitted = 0;
+    for (;;) {
+        if (stage->held == NULL) {
+            void *next;
+            if (ring_take(stage->from_consensus, &next, 1) == 0) return submitted;
+            stage->held = next;
+            stage->held->submitted_ns = now_ns;
+        }
+        if (!store_submit(stage->store, stage->held)) {
+            COUNTER_ADD(stage->counters[HELD_FULL], 1);
+            return submitted;
+        }
+        stage->held = NULL;
+        submitted++;
+    }
+}
+
+static void time_append(struct stage_wal *stage, uint64_t now_ns, const struct store_request *r) {
+    if (r->type != STORE_APPEND) return;
+    uint64_t us = (now_ns - r->submitted_ns) / 1000;
+    COUNTER_ADD(stage->counters[APPEND_US_SUM], us);
+    if (us > atomic_load_explicit(&stage->counters[APPEND_US_MAX], memory_order_relaxed))
+        atomic_store_explicit(&stage->counters[APPEND_US_MAX], us, memory_order_relaxed);
+}
+
+static void publish(struct stage_wal *stage) {
+    for (uint32_t i = 0; i < STORE_COUNTERS; i++)
+        atomic_store_explicit(&stage->counters[i],
+                              store_counter(stage->store, (enum store_counter)i),
+                              memory_order_relaxed);
+    atomic_store_explicit(&stage->used_percent, store_wal_used_percent(stage->store),
+                          memory_order_relaxed);
+    atomic_store_explicit(&stage->failed, store_state(stage->store) == STORE_FAILED,
+                          memory_order_relaxed);
+}
+
+uint32_t stage_wal_poll(struct stage_wal *stage, uint64_t now_ns) {
+    struct store_request *done[STAGE_WAL_REQUESTS];
+    uint32_t work = submit(stage, now_ns);
+    uint32_t count = store_poll(stage->store, done, STAGE_WAL_REQUESTS);
+    for (uint32_t i = 0; i < count; i++) time_append(stage, now_ns, done[i]);
+    if (work + count == 0) return 0;
+    // Published before the completions, so that who sees one sees what it did to the counters.
+    publish(stage);
+    if (count > 0) ring_put(stage->to_consensus, (void *const *)done, count);
+    return work + count;
+}
+
+const char *stage_wal_counter_name(uint32_t counter) {
+    switch (counter) {
+    case HELD_FULL:
+        return "held_full";
+    case APPEND_US_SUM:
+        return "append_us_sum";
+    case APPEND_US_MAX:
+        return "append_us_max";
+    default:
+        return store_counter_name((enum store_counter)counter);
+    }
+}

@@ -1,0 +1,31 @@
+// The wal stage: hands requests of the consensus stage to the store and brings them back finished.
+// A request the store has no room for waits here, and those behind it, so that order is kept.
+#ifndef CONCLAVE_STAGE_WAL_H
+#define CONCLAVE_STAGE_WAL_H
+
+#include "rings.h"
+#include "store.h"
+
+// Appends in flight: one being written, one being filled meanwhile. More would split batches.
+#define STAGE_APPENDS      2u
+#define STAGE_HARD_STATES  1u // the newest waits for the one before it
+#define STAGE_SNAPSHOTS    4u // two to write while two are filled or read
+#define STAGE_WAL_REQUESTS (STAGE_APPENDS + STAGE_HARD_STATES + STAGE_SNAPSHOTS)
+
+#define STAGE_WAL_COUNT_EXTRA 3u // held_full, append_us_sum, append_us_max behind the store's own
+
+struct stage_wal {
+    struct store *store;
+    struct rte_ring *from_consensus;
+    struct rte_ring *to_consensus;
+    struct store_request *held;
+    _Atomic uint32_t used_percent; // of the WAL ring, for the consensus stage
+    _Atomic uint32_t failed;
+    // Copies of the store's counters, so that another thread may read them.
+    _Atomic uint64_t counters[STORE_COUNTERS + STAGE_WAL_COUNT_EXTRA];
+};
+
+uint32_t stage_wal_poll(struct stage_wal *stage, uint64_t now_ns);
+const char *stage_wal_counter_name(uint32_t counter);
+
+#endif

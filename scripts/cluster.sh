@@ -1,0 +1,200 @@
+# Three real conclaved processes to try things on; sourced by scripts/demo and the cluster tests.
+# shellcheck shell=bash
+#
+# With port dpdk each node polls its own veth through net_af_packet, all joined by a bridge in a
+# network namespace made for the purpose; clients use ordinary sockets at the bridge. With port udp
+# everything is on loopback. Only processes started here are ended, by their ids.
+
+BIN=${BIN:-$PWD/build}
+CLUSTER_NODES=${CLUSTER_NODES:-3}
+declare -A CLUSTER_PID
+
+# cluster_init PORT DURABILITY [DRIVER]: directories, network, configurations.
+cluster_init() {
+    CLUSTER_PORT=$1 CLUSTER_DURABILITY=$2 CLUSTER_DRIVER=${3:-net_af_packet}
+    mkdir -p "$BIN"
+    CLUSTER_DIR=$(mktemp -d "$BIN/cluster.XXXXXX")
+    CLUSTER_NS="" CLUSTER_HUGE=""
+    local i base=$((20000 + $$ % 20000)) nodes=""
+    ENDPOINTS=""
+    for i in $(seq "$CLUSTER_NODES"); do
+        local at
+        if [ "$CLUSTER_PORT" = dpdk ]; then at="10.77.0.$i:7100"; else at="127.0.0.1:$((base + i))"; fi
+        nodes="$nodes${nodes:+, }$i@$at"
+        ENDPOINTS="$ENDPOINTS${ENDPOINTS:+,}$at"
+    done
+    export CONCLAVE_ENDPOINTS=$ENDPOINTS
+    if [ "$CLUSTER_PORT" = dpdk ]; then cluster_network; fi
+    for i in $(seq "$CLUSTER_NODES"); do cluster_config "$i" "$nodes" > "$CLUSTER_DIR/node$i.ini"; done
+}
+
+cluster_network() {
+    local i
+    CLUSTER_NS=conclave-$$
+    ip netns add "$CLUSTER_NS"
+    ip -n "$CLUSTER_NS" link set lo up
+    ip -n "$CLUSTER_NS" link add br0 type bridge stp_state 0 forward_delay 0
+    ip -n "$CLUSTER_NS" addr add 10.77.0.254/24 dev br0
+    ip -n "$CLUSTER_NS" link set br0 up
+    # One veth per node, and one more for a client or a ping-pong on a DPDK port of its own.
+    for i in $(seq $((CLUSTER_NODES + 1))); do
+        ip -n "$CLUSTER_NS" link add "d$i" type veth peer name "b$i"
+        ip netns exec "$CLUSTER_NS" sysctl -qw "net.ipv6.conf.d$i.disable_ipv6=1"
+        ip -n "$CLUSTER_NS" link set "b$i" master br0 up
+        ip -n "$CLUSTER_NS" link set "d$i" up
+    done
+    cluster_hugepages
+}
+
+# Two-megabyte pages for the nodes, given back at the end; where there are none, --no-huge does.
+cluster_hugepages() {
+    local file=/sys/kernel/mm/hugepages/hugepages-2048kB/nr_hugepages wanted=192
+    [ -w $file ] || return 0
+    CLUSTER_HUGE=$(cat $file)
+    [ "$CLUSTER_HUGE" -ge $wanted ] || echo $wanted > $file 2>/dev/null || true
+}
+
+# cluster_eal NUMBER: EAL arguments for the port on veth number NUMBER.
+cluster_eal() {
+    local memory="--in-memory" free
+    free=$(awk '/HugePages_Free/ {print $2}' /proc/meminfo)
+    [ "${free:-0}" -ge 40 ] || memory="--no-huge -m 64 --file-prefix conclave-$$-$1"
+    local vdev="${CLUSTER_DRIVER}0,iface=d$1"
+    [ "$CLUSTER_DRIVER" = net_af_packet ] && vdev="$vdev,qdisc_bypass=1"
+    echo "$memory --no-pci --no-telemetry --vdev $vdev"
+}
+
+cluster_config() {
+    local i=$1 nodes=$2
+    cat << INI
+[cluster]
+id = 0xc0c1
+nodes = $nodes
+
+[node]
+id = $i
+data_dir = $CLUSTER_DIR/data$i
+durability = $CLUSTER_DURABILITY
+
+[topology]
+idle = yield
+
+[wal]
+segment_size = ${CLUSTER_SEGMENT:-16MiB}
+segments = 4
+INI
+    if [ "$CLUSTER_PORT" = dpdk ]; then
+        printf '\n[port]\ntype = dpdk\neal = %s\n' "$(cluster_eal "$i")"
+    else
+        printf '\n[port]\ntype = udp\n'
+    fi
+}
+
+cluster_port_words() {
+    if [ "$CLUSTER_PORT" = dpdk ]; then
+        echo "DPDK ($CLUSTER_DRIVER on veth, one bridge)"
+    else
+        echo "kernel UDP on loopback"
+    fi
+}
+
+in_net() {
+    if [ -n "$CLUSTER_NS" ]; then ip netns exec "$CLUSTER_NS" "$@"; else "$@"; fi
+}
+conclave() { in_net "$BIN/client/conclave" "$@"; }
+
+cluster_start() {
+    local i
+    for i in "$@"; do
+        if [ -n "$CLUSTER_NS" ]; then # exec, so that the id is conclaved's own
+            ip netns exec "$CLUSTER_NS" "$BIN/dataplane/conclaved" --config "$CLUSTER_DIR/node$i.ini" \
+                >> "$CLUSTER_DIR/node$i.log" 2>&1 &
+        else
+            "$BIN/dataplane/conclaved" --config "$CLUSTER_DIR/node$i.ini" >> "$CLUSTER_DIR/node$i.log" 2>&1 &
+        fi
+        CLUSTER_PID[$i]=$!
+    done
+}
+
+cluster_signal() {
+    local signal=$1 i
+    shift
+    for i in "$@"; do
+        if [ -n "${CLUSTER_PID[$i]:-}" ]; then kill "-$signal" "${CLUSTER_PID[$i]}" 2>/dev/null || true; fi
+    done
+}
+cluster_reap() {
+    local i
+    for i in "$@"; do
+        if [ -n "${CLUSTER_PID[$i]:-}" ]; then wait "${CLUSTER_PID[$i]}" 2>/dev/null || true; fi
+        unset "CLUSTER_PID[$i]"
+    done
+}
+cluster_kill() { cluster_signal KILL "$@"; cluster_reap "$@"; }
+cluster_stop() { cluster_signal TERM "$@"; cluster_reap "$@"; }
+
+# Node id of the leader, empty if nobody says so.
+cluster_leader() {
+    conclave status --timeout 1s -w json 2>/dev/null |
+        python3 -c 'import json,sys
+try: rows = json.load(sys.stdin)
+except Exception: sys.exit(0)
+rows = rows.get("nodes", rows) if isinstance(rows, dict) else rows
+print(next((r["node"] for r in rows if r.get("role") == "leader"), ""))'
+}
+
+# wait_for SECONDS WHAT COMMAND...: until COMMAND succeeds.
+wait_for() {
+    local limit=$1 what=$2 start=$SECONDS
+    shift 2
+    until "$@"; do
+        if [ $((SECONDS - start)) -ge "$limit" ]; then
+            tail -n 5 "$CLUSTER_DIR"/node*.log >&2 || true
+            die "no sign of $what within $limit s; the nodes' last words are above"
+        fi
+        sleep 0.05
+    done
+}
+cluster_has_leader() { [ -n "$(cluster_leader)" ]; }
+cluster_wait_leader() { wait_for 20 "a leader" cluster_has_leader; }
+cluster_wait_settled() { cluster_wait_leader; sleep 1; }
+
+holder_token() {
+    conclave holders "$1" -w json | python3 -c 'import json,sys
+held = json.load(sys.stdin)
+held = held.get("holders", held) if isinstance(held, dict) else held
+print(held[0]["token"] if held else 0)'
+}
+
+json_number() { python3 -c 'import json,sys; print(json.load(open(sys.argv[1]))[sys.argv[2]])' "$1" "$2"; }
+
+# The port's own round trip, same driver and bridge, nothing behind it.
+cluster_pingpong() {
+    local server
+    if [ "$CLUSTER_PORT" = dpdk ]; then
+        in_net "$BIN/bench/pingpong" serve --port dpdk --listen 10.77.0.1:7100 --eal "$(cluster_eal 1)" \
+            --seconds 60 > "$CLUSTER_DIR/pingpong.log" 2>&1 &
+        server=$!
+        wait_for 15 "the ping-pong server" grep -q serving "$CLUSTER_DIR/pingpong.log"
+        in_net "$BIN/bench/pingpong" measure --port udp --peer 10.77.0.1:7100 --rounds 20000 | grep pingpong
+    else
+        "$BIN/bench/pingpong" serve --port udp --listen 127.0.0.1:$((19000 + $$ % 1000)) --seconds 60 \
+            > "$CLUSTER_DIR/pingpong.log" 2>&1 &
+        server=$!
+        wait_for 15 "the ping-pong server" grep -q serving "$CLUSTER_DIR/pingpong.log"
+        "$BIN/bench/pingpong" measure --port udp --peer 127.0.0.1:$((19000 + $$ % 1000)) --rounds 20000 | grep pingpong
+    fi
+    kill $server 2>/dev/null || true
+    wait $server 2>/dev/null || true
+}
+
+cluster_remove() {
+    local i
+    cluster_kill "${!CLUSTER_PID[@]}"
+    for i in $(jobs -p); do kill "$i" 2>/dev/null || true; done
+    if [ -n "${CLUSTER_NS:-}" ]; then ip netns del "$CLUSTER_NS" 2>/dev/null || true; fi
+    if [ -n "${CLUSTER_HUGE:-}" ]; then
+        echo "$CLUSTER_HUGE" > /sys/kernel/mm/hugepages/hugepages-2048kB/nr_hugepages 2>/dev/null || true
+    fi
+    if [ -z "${CLUSTER_KEEP:-}" ]; then rm -rf "$CLUSTER_DIR"; fi
+}
