@@ -17,11 +17,11 @@
 
 static_assert(WIRE_FRAME_MAX % 8 == 0, "a full frame ends on a message boundary");
 static_assert(sizeof(struct wire_frame) % 8 == 0, "the first message is 8-aligned");
+static_assert(WIRE_APPEND_ENTRY_BYTES - sizeof(struct wire_entry) == 1344,
+              "the longest entry that fits a frame is the log's longest");
 
 // The least length of a datagram worth looking at.
 #define FRAME_MIN ((uint32_t)(sizeof(struct wire_frame) + sizeof(struct wire_head)))
-// An entry alone in its frame; equals RAFT_ENTRY_MAX, which this layer does not see.
-#define ENTRY_BYTES_MAX ((uint32_t)(WIRE_APPEND_ENTRY_BYTES - sizeof(struct wire_entry)))
 // Entry types of the log: 1 no-op, 2 command (enum raft_entry_type).
 #define ENTRY_TYPE_MIN 1u
 #define ENTRY_TYPE_MAX 2u
@@ -129,7 +129,8 @@ static bool append_is_sound(const struct wire_append *append) {
         offset += (uint32_t)sizeof *entry;
         if (entry->type < ENTRY_TYPE_MIN || entry->type > ENTRY_TYPE_MAX) return false;
         if (entry->reserved8 != 0 || entry->reserved != 0) return false;
-        if (entry->length > ENTRY_BYTES_MAX || wire_pad(entry->length) > end - offset) return false;
+        // So no entry is longer than one alone in its frame: 1,344 bytes, RAFT_ENTRY_MAX.
+        if (wire_pad(entry->length) > end - offset) return false;
         for (uint32_t k = entry->length; k < wire_pad(entry->length); k++) {
             if (bytes[offset + k] != 0) return false;
         }

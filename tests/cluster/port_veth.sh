@@ -25,7 +25,7 @@ clean_up() {
   [ -n "$server" ] && kill "$server" 2>/dev/null && wait "$server" 2>/dev/null
   ip netns del "$a" 2>/dev/null
   ip netns del "$b" 2>/dev/null
-  rm -rf "$scratch"
+  rm -rf "$scratch" "/var/run/dpdk/cpv$id"? # EAL leaves its run-time directories behind
 }
 trap clean_up EXIT
 

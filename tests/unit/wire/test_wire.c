@@ -362,6 +362,27 @@ static void append_counts_must_fill_it(void **state) {
     assert_int_equal(sealed_verdict(&buffer, length), WIRE_BAD_MESSAGE);
 }
 
+// An append that claims more entries than it has, at the very end of the memory it lies in.
+static void append_is_not_read_past_its_end(void **state) {
+    (void)state;
+    struct buffer buffer;
+    struct wire_writer writer;
+    begin(&writer, &buffer);
+    struct wire_append *append = wire_add(&writer, WIRE_APPEND, 0, sizeof *append + 32);
+    append->count = 1;
+    add_entry((uint8_t *)(append + 1), 1, 2, "abc", 3);
+    uint32_t length = wire_finish(&writer);
+    for (uint32_t count = 2; count < 5; count++) {
+        append->count = count;
+        seal(&buffer, length);
+        uint8_t *copy = NULL;
+        assert_int_equal(posix_memalign((void **)&copy, 8, length), 0);
+        memcpy(copy, buffer.bytes, length);
+        assert_int_equal(wire_check(copy, length), WIRE_BAD_MESSAGE);
+        free(copy);
+    }
+}
+
 static void request_sums_must_be_exact(void **state) {
     (void)state;
     struct buffer buffer;
@@ -532,6 +553,7 @@ int main(void) {
         cmocka_unit_test(sizes_at_the_boundary),
         cmocka_unit_test(longest_entry_fits_and_one_more_byte_does_not),
         cmocka_unit_test(append_counts_must_fill_it),
+        cmocka_unit_test(append_is_not_read_past_its_end),
         cmocka_unit_test(request_sums_must_be_exact),
         cmocka_unit_test(snapshot_chunks_lie_inside_the_whole),
         cmocka_unit_test(fixed_sizes_and_flags),
