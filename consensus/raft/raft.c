@@ -63,14 +63,27 @@ void raft_restore_snapshot(struct raft *raft, uint64_t index, uint64_t term, uin
     raft->persist_next = index + 1;
 }
 
+// Records come as they were written: one with an index already given replaces it and all after, and
+// those the snapshot covers only do that. A record right behind the snapshot but of an older term
+// is what a later leader truncated before it was written over: it and what follows it wait to be
+// replaced.
 bool raft_restore_entry(struct raft *raft, uint64_t index, const struct raft_entry *entry) {
-    if (index < raft->log.first) return true; // the snapshot has it
-    if (index > raft->log.last + 1) return false;
-    if (index <= raft->log.last) raft_log_truncate(&raft->log, index);
-    if (entry->term < raft_log_last_term(&raft->log)) return false;
-    if (!raft_log_append(&raft->log, entry)) return false;
-    raft->durable = raft->log.last;
-    raft->persist_next = raft->log.last + 1;
+    struct raft_log *log = &raft->log;
+    if (index < log->first) {
+        if (log->last >= log->first) raft_log_truncate(log, log->first);
+        raft->restore_stale = false;
+        raft->durable = log->last;
+        raft->persist_next = log->last + 1;
+        return true;
+    }
+    if (index == log->first) raft->restore_stale = entry->term < log->base_term;
+    if (raft->restore_stale) return true;
+    if (index > log->last + 1) return false;
+    if (index <= log->last) raft_log_truncate(log, index);
+    if (entry->term < raft_log_last_term(log)) return false;
+    if (!raft_log_append(log, entry)) return false;
+    raft->durable = log->last;
+    raft->persist_next = log->last + 1;
     return true;
 }
 

@@ -77,6 +77,7 @@ struct raft {
     bool reply_owed;
     uint16_t vote_owed; // candidate to answer once the vote is durable
     bool recovering;
+    bool restore_stale; // raft_restore_entry()
 
     // Leader.
     uint64_t led_since_ns;

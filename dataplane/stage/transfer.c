@@ -182,6 +182,13 @@ static void push_received(struct stage_consensus *stage, bool final) {
     stage_push(stage, request);
 }
 
+// The log on disk is about to restart behind the snapshot. If its last entry has come by append
+// meanwhile, entries after it may have been acknowledged: then the snapshot is not wanted any more.
+static bool overtaken(const struct stage_consensus *stage) {
+    const struct stage_receiver *r = &stage->receiver;
+    return raft_commit(stage->raft) >= r->index || raft_term_at(stage->raft, r->index) == r->term;
+}
+
 // True if the chunk was the next one and has been taken.
 static bool take_chunk(struct stage_consensus *stage, const struct wire_snapshot *chunk) {
     struct stage_receiver *r = &stage->receiver;
@@ -193,6 +200,10 @@ static bool take_chunk(struct stage_consensus *stage, const struct wire_snapshot
     r->filling->bytes += chunk->bytes;
     r->received += chunk->bytes;
     bool last = r->received == r->total;
+    if (last && overtaken(stage)) {
+        r->failed = true;
+        return false;
+    }
     if (last || r->filling->bytes == STORE_SNAPSHOT_BYTES) push_received(stage, last);
     return true;
 }

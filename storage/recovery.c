@@ -1,0 +1,196 @@
+// Reading the log back: find the chain of batches, follow it to its end, and judge what the end is.
+//
+// The end is a torn tail when nothing on disk says that the next batch had been durable: then it
+// was never acknowledged, and is cut. If a later batch exists that was written when the next one
+// was known to be durable, something is missing that may have been acknowledged: that is damage.
+#include <errno.h>
+#include <stdio.h>
+#include <string.h>
+
+#define XXH_INLINE_ALL
+#include <xxhash.h>
+
+#include "store_internal.h"
+
+// Reads the batch header at this place; false unless it is a sound one of this node's log.
+static bool read_header(struct store *store, uint32_t segment, uint64_t offset,
+                        struct wal_batch_header *header) {
+    if (offset + STORE_BLOCK > store->options.segment_bytes) return false;
+    int32_t got = store->disk->ops->read(store->disk, segment, offset, store->scan, STORE_BLOCK);
+    if (got != (int32_t)STORE_BLOCK) return false;
+    memcpy(header, store->scan, sizeof *header);
+    struct wal_batch_header plain = *header;
+    plain.header_crc = 0;
+    return header->magic == WAL_MAGIC && header->version == WAL_VERSION &&
+           header->cluster == store->options.cluster && header->node == store->options.node &&
+           header->group == store->options.group &&
+           header->header_crc == store_crc(&plain, sizeof plain) &&
+           header->bytes <= STORE_BATCH_BYTES - sizeof *header;
+}
+
+static uint32_t padded_bytes(const struct wal_batch_header *header) {
+    uint32_t bytes = (uint32_t)sizeof *header + header->bytes;
+    return (bytes + STORE_BLOCK - 1) & ~(STORE_BLOCK - 1);
+}
+
+// Are the records what the header says?
+static bool records_fit(const struct wal_batch_header *header, const uint8_t *body) {
+    uint32_t at = 0;
+    for (uint32_t i = 0; i < header->entries; i++) {
+        if (header->bytes - at < sizeof(struct wal_record)) return false;
+        const struct wal_record *record = (const struct wal_record *)(body + at);
+        uint32_t bytes = (uint32_t)sizeof *record + ((record->length + 7u) & ~7u);
+        if (record->length > RAFT_ENTRY_MAX || header->bytes - at < bytes) return false;
+        at += bytes;
+    }
+    return at == header->bytes;
+}
+
+// The whole batch at this place into store->scan; false unless sound.
+static bool read_batch(struct store *store, uint32_t segment, uint64_t offset,
+                       struct wal_batch_header *header) {
+    if (!read_header(store, segment, offset, header)) return false;
+    uint32_t padded = padded_bytes(header);
+    if (offset + padded > store->options.segment_bytes) return false;
+    if (padded > STORE_BLOCK) {
+        int32_t got = store->disk->ops->read(store->disk, segment, offset, store->scan, padded);
+        if (got != (int32_t)padded) return false;
+    }
+    const uint8_t *body = store->scan + sizeof *header;
+    return store_crc(body, header->bytes) == header->body_crc && records_fit(header, body);
+}
+
+struct place {
+    uint32_t segment;
+    uint64_t offset;
+};
+
+// The batch after `from` in the chain: in the same segment, or at the start of another.
+static bool next_in_chain(struct store *store, struct place *place, uint64_t sequence,
+                          uint64_t hash, struct wal_batch_header *header) {
+    struct place tries[2] = {*place, {(place->segment + 1) % store->options.segment_count, 0}};
+    for (uint32_t i = 0; i < 2; i++) {
+        if (!read_batch(store, tries[i].segment, tries[i].offset, header)) continue;
+        if (header->sequence != sequence || header->previous_hash != hash) continue;
+        *place = tries[i];
+        return true;
+    }
+    return false;
+}
+
+// The segment whose first batch is the oldest one from which the chain runs to the newest segment.
+static bool find_start(struct store *store, uint32_t *start) {
+    struct wal_batch_header header;
+    uint64_t newest = 0;
+    uint32_t at = 0, count = store->options.segment_count;
+    uint64_t first[STORE_SEGMENTS_MAX] = {0};
+    for (uint32_t i = 0; i < count; i++) {
+        if (!read_header(store, i, 0, &header)) continue;
+        first[i] = header.sequence;
+        if (header.sequence <= newest) continue;
+        newest = header.sequence;
+        at = i;
+    }
+    if (newest == 0) return false;
+    // Backwards around the ring while the segments' first batches are older and older.
+    for (uint32_t i = 1; i < count; i++) {
+        uint32_t before = (at + count - 1) % count;
+        if (first[before] == 0 || first[before] >= first[at]) break;
+        at = before;
+    }
+    *start = at;
+    return true;
+}
+
+// Looks through everything for a batch that proves batch `sequence` to have been durable in this
+// life, and for the highest life ever.
+static bool search_evidence(struct store *store, uint64_t sequence, uint64_t life,
+                            uint64_t *highest_life) {
+    struct wal_batch_header header;
+    bool found = false;
+    for (uint32_t i = 0; i < store->options.segment_count; i++) {
+        for (uint64_t offset = 0; offset < store->options.segment_bytes; offset += STORE_BLOCK) {
+            if (!read_header(store, i, offset, &header)) continue;
+            if (header.life > *highest_life) *highest_life = header.life;
+            if (header.life >= life && header.durable >= sequence) found = true;
+        }
+    }
+    return found;
+}
+
+static void note_batch(struct store *store, const struct place *place,
+                       const struct wal_batch_header *header, struct store_recovered *recovered) {
+    struct wal *wal = &store->wal;
+    struct wal_segment *segment = &wal->segments[place->segment];
+    if (place->offset == 0) *segment = (struct wal_segment){.first_sequence = header->sequence};
+    if (header->flags & WAL_RESET) {
+        wal->replay_from = header->sequence + 1;
+        recovered->entries = 0;
+        for (uint32_t i = 0; i < store->options.segment_count; i++) wal->segments[i].max_index = 0;
+    } else {
+        recovered->entries += header->entries;
+        uint64_t last = header->first_index + header->entries - 1;
+        if (last > segment->max_index) segment->max_index = last;
+    }
+}
+
+int wal_recover(struct store *store, struct store_recovered *recovered, char *error) {
+    struct wal *wal = &store->wal;
+    struct wal_batch_header header;
+    struct place place = {0};
+    uint64_t chain_life = 0, highest_life = 0;
+    (void)error;
+    if (find_start(store, &place.segment) && read_batch(store, place.segment, 0, &header)) {
+        wal->replay_from = header.sequence;
+        do {
+            note_batch(store, &place, &header, recovered);
+            wal->current = place.segment;
+            wal->offset = place.offset + padded_bytes(&header);
+            wal->sequence = header.sequence + 1;
+            wal->last_hash = XXH3_64bits(store->scan, sizeof header + header.bytes);
+            chain_life = header.life;
+            place.offset = wal->offset;
+        } while (next_in_chain(store, &place, wal->sequence, wal->last_hash, &header));
+    }
+    wal->durable = wal->sequence - 1;
+    wal->replay_to = wal->durable;
+    if (search_evidence(store, wal->sequence, chain_life, &highest_life)) {
+        recovered->damaged = true;
+        STORE_COUNT(store, DAMAGED, 1);
+    } else if (read_header(store, wal->current, wal->offset, &header) &&
+               header.sequence >= wal->sequence) {
+        recovered->torn_bytes = padded_bytes(&header);
+        STORE_COUNT(store, TORN_TAILS, 1);
+    }
+    wal->life = highest_life + 1;
+    return 0;
+}
+
+int wal_replay(struct store *store, store_entry_fn fn, void *context) {
+    struct wal *wal = &store->wal;
+    struct wal_batch_header header;
+    struct place place = {0};
+    uint64_t hash = 0;
+    if (wal->replay_to == 0 || !find_start(store, &place.segment)) return 0;
+    if (!read_batch(store, place.segment, 0, &header)) return 0;
+    for (;;) {
+        if (header.sequence >= wal->replay_from) {
+            uint64_t index = header.first_index;
+            uint32_t at = sizeof header;
+            for (uint32_t i = 0; i < header.entries; i++, index++) {
+                const struct wal_record *record = (const struct wal_record *)(store->scan + at);
+                struct raft_entry entry = {.term = record->term,
+                                           .time_ns = record->time_ns,
+                                           .data = record + 1,
+                                           .length = record->length,
+                                           .type = record->type};
+                if (!fn(context, index, &entry)) return 0;
+                at += (uint32_t)sizeof *record + ((record->length + 7u) & ~7u);
+            }
+        }
+        if (header.sequence == wal->replay_to) return 0;
+        hash = XXH3_64bits(store->scan, sizeof header + header.bytes);
+        place.offset += padded_bytes(&header);
+        if (!next_in_chain(store, &place, header.sequence + 1, hash, &header)) return -EIO;
+    }
+}
