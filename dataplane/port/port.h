@@ -26,7 +26,9 @@ enum port_counter {
     PORT_COUNT_TX_ERRORS,
     PORT_COUNT_ARP_REQUESTS, // answered
     PORT_COUNT_ARP_SENT,
-    PORT_COUNT_ICMP_ECHO, // answered
+    PORT_COUNT_ICMP_ECHO,       // answered
+    PORT_COUNT_RX_DROP_OVERRUN, // udp: socket buffer overflowed because nobody polled in time
+    PORT_COUNT_RX_ERRORS,       // the kernel refused to receive
     PORT_COUNTERS
 };
 
