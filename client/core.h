@@ -19,6 +19,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#include "conclave.h"
 #include "conclave_wire.h"
 
 #define CORE_CONFIGURED_MAX 9u    // endpoints given: voters of a group
@@ -65,7 +66,6 @@ struct core_result {
     const void *value; // valid during the callback
 };
 typedef void (*core_done_fn)(void *context, const struct core_result *result);
-typedef void (*core_lost_fn)(void *context, uint64_t lease, uint16_t reason);
 
 // One operation that is a single exchange: all but waiting, keeping and re-entry.
 struct core_call {
@@ -105,7 +105,7 @@ struct core_keep {
     uint64_t lease;     // 0: grant one
     uint64_t ttl_ms;    // of the one to grant
     uint64_t margin_ms; // 0: 1 ms + TTL/20, at most 1 s
-    core_lost_fn lost;
+    conclave_lost_fn lost;
     void *lost_context;
 };
 uint16_t core_lease_keep(struct core *core, uint64_t now_ns, const struct core_keep *keep,

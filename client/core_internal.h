@@ -114,7 +114,7 @@ struct core_lease {
     uint64_t deadline_ns;
     uint64_t renew_ns;
     struct core_request *renewal; // the keepalive open now, or NULL
-    core_lost_fn lost;
+    conclave_lost_fn lost;
     void *lost_context;
     core_done_fn done; // while LEASE_OPENING
     void *context;

@@ -52,7 +52,7 @@ static void lose(struct core *core, struct core_lease *lease, uint16_t reason) {
     lease->state = LEASE_LOST; // until closed, so that nothing is acquired under it meanwhile
     core_count(core, CORE_COUNT_LEASES_LOST);
     lock_lease_lost(core, id);
-    if (lease->lost) lease->lost(lease->lost_context, id, reason);
+    if (lease->lost) lease->lost(lease->lost_context, id, (enum conclave_status)reason);
     lock_end_waits(core, id, WIRE_LEASE_EXPIRED);
 }
 
