@@ -136,11 +136,7 @@ cluster_stop() { cluster_signal TERM "$@"; cluster_reap "$@"; }
 # Node id of the leader, empty if nobody says so.
 cluster_leader() {
     conclave status --timeout 1s -w json 2>/dev/null |
-        python3 -c 'import json,sys
-try: rows = json.load(sys.stdin)
-except Exception: sys.exit(0)
-rows = rows.get("nodes", rows) if isinstance(rows, dict) else rows
-print(next((r["node"] for r in rows if r.get("role") == "leader"), ""))'
+        jq -r '[.. | objects | select(.role? == "leader") | .node][0] // empty' 2>/dev/null
 }
 
 # wait_for SECONDS WHAT COMMAND...: until COMMAND succeeds.
@@ -159,14 +155,8 @@ cluster_has_leader() { [ -n "$(cluster_leader)" ]; }
 cluster_wait_leader() { wait_for 20 "a leader" cluster_has_leader; }
 cluster_wait_settled() { cluster_wait_leader; sleep 1; }
 
-holder_token() {
-    conclave holders "$1" -w json | python3 -c 'import json,sys
-held = json.load(sys.stdin)
-held = held.get("holders", held) if isinstance(held, dict) else held
-print(held[0]["token"] if held else 0)'
-}
-
-json_number() { python3 -c 'import json,sys; print(json.load(open(sys.argv[1]))[sys.argv[2]])' "$1" "$2"; }
+holder_token() { conclave holders "$1" -w json | jq -r '[.. | objects | .token? // empty][0] // 0'; }
+json_number() { jq -r ".$2" "$1"; }
 
 # The port's own round trip, same driver and bridge, nothing behind it.
 cluster_pingpong() {

@@ -78,28 +78,61 @@ static bool next_in_chain(struct store *store, struct place *place, uint64_t seq
     return false;
 }
 
-// The segment whose first batch is the oldest one from which the chain runs to the newest segment.
-static bool find_start(struct store *store, uint32_t *start) {
+// Segments in the order they were begun, the oldest first; returns how many there are.
+static uint32_t order_segments(struct store *store, uint32_t order[STORE_SEGMENTS_MAX]) {
     struct wal_batch_header header;
-    uint64_t newest = 0;
-    uint32_t at = 0, count = store->options.segment_count;
-    uint64_t first[STORE_SEGMENTS_MAX] = {0};
-    for (uint32_t i = 0; i < count; i++) {
+    uint64_t first[STORE_SEGMENTS_MAX];
+    uint32_t count = 0;
+    for (uint32_t i = 0; i < store->options.segment_count; i++) {
         if (!read_header(store, i, 0, &header)) continue;
-        first[i] = header.sequence;
-        if (header.sequence <= newest) continue;
-        newest = header.sequence;
-        at = i;
+        uint32_t at = count++;
+        for (; at > 0 && first[at - 1] > header.sequence; at--) {
+            first[at] = first[at - 1];
+            order[at] = order[at - 1];
+        }
+        first[at] = header.sequence;
+        order[at] = i;
     }
-    if (newest == 0) return false;
-    // Backwards around the ring while the segments' first batches are older and older.
-    for (uint32_t i = 1; i < count; i++) {
-        uint32_t before = (at + count - 1) % count;
-        if (first[before] == 0 || first[before] >= first[at]) break;
-        at = before;
+    return count;
+}
+
+struct chain {
+    uint32_t segment; // where it starts
+    uint64_t last;    // sequence of its last batch, 0: there is none
+    bool whole;       // it begins no later than right behind the snapshot
+};
+
+static struct chain follow(struct store *store, uint32_t segment) {
+    struct wal_batch_header header;
+    struct place place = {.segment = segment};
+    struct chain chain = {.segment = segment};
+    if (!read_batch(store, segment, 0, &header)) return chain;
+    chain.whole = header.first_index <= store->snapshot.header.index + 1;
+    uint64_t hash;
+    do {
+        if (header.flags & WAL_RESET) chain.whole = true;
+        chain.last = header.sequence;
+        hash = XXH3_64bits(store->scan, sizeof header + header.bytes);
+        place.offset += padded_bytes(&header);
+    } while (next_in_chain(store, &place, chain.last + 1, hash, &header));
+    return chain;
+}
+
+// The longest chain that begins no later than the snapshot ends. The oldest segment may be one that
+// was being written over when the node stopped: then its chain is short, and the one that begins in
+// the segment after it is the right one. A longer chain that begins too late proves damage.
+static struct chain find_chain(struct store *store, bool *damaged) {
+    uint32_t order[STORE_SEGMENTS_MAX];
+    uint32_t count = order_segments(store, order);
+    struct chain best = {0};
+    uint64_t longest = 0;
+    for (uint32_t i = 0; i < count; i++) {
+        struct chain chain = follow(store, order[i]);
+        if (chain.last > longest) longest = chain.last;
+        if (chain.whole && chain.last > best.last) best = chain;
     }
-    *start = at;
-    return true;
+    *damaged = longest > best.last;
+    return best;
 }
 
 // Looks through everything for a batch that proves batch `sequence` to have been durable in this
@@ -139,8 +172,10 @@ int wal_recover(struct store *store, struct store_recovered *recovered, char *er
     struct wal_batch_header header;
     struct place place = {0};
     uint64_t chain_life = 0, highest_life = 0;
+    struct chain chain = find_chain(store, &recovered->damaged);
     (void)error;
-    if (find_start(store, &place.segment) && read_batch(store, place.segment, 0, &header)) {
+    wal->start = place.segment = chain.segment;
+    if (chain.last > 0 && read_batch(store, place.segment, 0, &header)) {
         wal->replay_from = header.sequence;
         do {
             note_batch(store, &place, &header, recovered);
@@ -156,12 +191,12 @@ int wal_recover(struct store *store, struct store_recovered *recovered, char *er
     wal->replay_to = wal->durable;
     if (search_evidence(store, wal->sequence, chain_life, &highest_life)) {
         recovered->damaged = true;
-        STORE_COUNT(store, DAMAGED, 1);
     } else if (read_header(store, wal->current, wal->offset, &header) &&
                header.sequence >= wal->sequence) {
         recovered->torn_bytes = padded_bytes(&header);
         STORE_COUNT(store, TORN_TAILS, 1);
     }
+    if (recovered->damaged) STORE_COUNT(store, DAMAGED, 1);
     wal->life = highest_life + 1;
     return 0;
 }
@@ -171,8 +206,9 @@ int wal_replay(struct store *store, store_entry_fn fn, void *context) {
     struct wal_batch_header header;
     struct place place = {0};
     uint64_t hash = 0;
-    if (wal->replay_to == 0 || !find_start(store, &place.segment)) return 0;
-    if (!read_batch(store, place.segment, 0, &header)) return 0;
+    place.segment = wal->start;
+    if (wal->replay_to == 0) return 0;
+    if (!read_batch(store, place.segment, 0, &header)) return -EIO;
     for (;;) {
         if (header.sequence >= wal->replay_from) {
             uint64_t index = header.first_index;

@@ -43,6 +43,7 @@ struct wal {
     uint64_t sequence; // of the next batch
     uint64_t durable;  // newest batch reported
     uint64_t last_hash;
+    uint32_t start;       // segment the chain begins in, as recovered
     uint64_t replay_from; // sequence of the first batch to replay (after the last RESET)
     uint64_t replay_to;   // last
     struct wal_segment segments[STORE_SEGMENTS_MAX];
