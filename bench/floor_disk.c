@@ -13,8 +13,11 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/vfs.h>
 #include <time.h>
 #include <unistd.h>
+
+#include <linux/magic.h>
 
 #define BLOCK      4096u
 #define WRITERS    3u
@@ -47,6 +50,15 @@ static uint64_t clock_ns(void) {
 static bool complain(const char *directory, const char *what) {
     fprintf(stderr, "floor_disk: %s in %s: %s\n", what, directory, strerror(errno));
     return false;
+}
+
+static bool in_memory(const char *directory) {
+    struct statfs system;
+    if (statfs(directory, &system) != 0 ||
+        (system.f_type != TMPFS_MAGIC && system.f_type != RAMFS_MAGIC))
+        return false;
+    fprintf(stderr, "floor_disk: %s is in memory: name a directory on a disk\n", directory);
+    return true;
 }
 
 // A file without a name: gone with the process, however that ends.
@@ -230,6 +242,7 @@ int main(int argc, char **argv) {
         fputs(help, stderr);
         return 2;
     }
+    if (in_memory(argv[optind])) return 1;
     struct figures one, three;
     if (!measure(argv[optind], 1, (uint32_t)writes, &one)) return 1;
     if (!measure(argv[optind], WRITERS, (uint32_t)writes, &three)) return 1;

@@ -18,6 +18,7 @@
 namespace {
 
 bool failed = false;
+size_t longest_name = sizeof "benchmark";
 
 // The context of the benchmark that ran last: kept while the same one is run again.
 struct Current {
@@ -89,10 +90,9 @@ std::string rate_words(double rate) {
 
 class Table : public benchmark::BenchmarkReporter {
   public:
-    bool ReportContext(const Context &context) override {
-        width_ = std::max(context.name_field_width, sizeof "benchmark");
-        printf("%-*s %12s %12s %10s\n", static_cast<int>(width_), "benchmark", "time/item",
-               "items/s", "spread");
+    bool ReportContext(const Context &) override {
+        width_ = static_cast<int>(longest_name);
+        printf("%-*s %12s %12s %10s\n", width_, "benchmark", "time/item", "items/s", "spread");
         return true;
     }
 
@@ -103,8 +103,7 @@ class Table : public benchmark::BenchmarkReporter {
             if (run.run_type != Run::RT_Iteration) continue;
             name = run.run_name.function_name;
             if (run.error_occurred) {
-                printf("%-*s %s\n", static_cast<int>(width_), name.c_str(),
-                       run.error_message.c_str());
+                printf("%-*s %s\n", width_, name.c_str(), run.error_message.c_str());
                 return;
             }
             double rate = run.counters.at("items_per_second");
@@ -114,8 +113,8 @@ class Table : public benchmark::BenchmarkReporter {
         std::sort(seconds.begin(), seconds.end());
         double median = seconds[seconds.size() / 2];
         double spread = (seconds.back() - seconds.front()) / median * 100;
-        printf("%-*s %12s %12s", static_cast<int>(width_), name.c_str(),
-               time_words(median * 1e9).c_str(), rate_words(1 / median).c_str());
+        printf("%-*s %12s %12s", width_, name.c_str(), time_words(median * 1e9).c_str(),
+               rate_words(1 / median).c_str());
         if (seconds.size() > 1)
             printf(" %8.0f %%\n", spread);
         else
@@ -124,7 +123,7 @@ class Table : public benchmark::BenchmarkReporter {
     }
 
   private:
-    size_t width_ = 0;
+    int width_ = 0;
 };
 
 bool has_flag(int argc, char **argv, const char *prefix) {
@@ -141,6 +140,7 @@ extern "C" void bench_register(const struct bench *bench) {
         uint64_t argument = bench->argument_count > 0 ? bench->arguments[i] : 0;
         std::string name = bench->name;
         if (bench->argument_count > 0) name += "/" + std::to_string(argument);
+        longest_name = std::max(longest_name, name.size());
         benchmark::RegisterBenchmark(name.c_str(), run, bench, argument)->UseRealTime();
     }
 }
