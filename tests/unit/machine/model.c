@@ -207,6 +207,7 @@ static void acquire_held(struct model *m, const struct wire_request *r, struct m
     if (same && (!tries || m->policy.try_queued)) {
         assert_int_equal(reply->status, WIRE_QUEUED);
         assert_int_equal(reply->token, waits->claim);
+        if (m->policy.again_moves) waits->session = r->session;
         if (m->policy.again_extends && !tries)
             waits->wait_ns =
                 r->amount == WIRE_WAIT_FOREVER
@@ -217,6 +218,10 @@ static void acquire_held(struct model *m, const struct wire_request *r, struct m
     if (tries) {
         assert_int_equal(reply->status, WIRE_WOULD_BLOCK);
         assert_int_equal(reply->token, holder->token);
+        if (waits != NULL && m->policy.try_leaves) {
+            tell(m, waits, WIRE_WAIT_TIMEOUT);
+            drop_claim(m, waits);
+        }
         return;
     }
     if (m->claim_count == m->limits.claims) {

@@ -27,10 +27,12 @@ struct policy {
     bool late_removed;       // else: removed with WAIT_TIMEOUT there and then
     bool wait_allowance;     // a wait gets the drift allowance of a TTL
     bool again_extends;      // waiting again under the same lease replaces the wait's end
+    bool again_moves;        // ... and the session that is told
     enum again hold_again;   // acquire of a lock held under the same lease, trying
     enum again hold_wait;    // ... and waiting
     enum again wait_again;   // acquire with a wait, of a lock the lease waits for already
     bool try_queued;         // a try under a lease that waits already answers QUEUED
+    bool try_leaves;         // else: it ends that wait with WAIT_TIMEOUT
 };
 void policy_probe(struct policy *policy);
 

@@ -82,15 +82,27 @@ static enum again hold_again(uint64_t wait) {
 
 static void wait_again(struct policy *p) {
     struct scene s = begin();
+    struct client other = client_open(s.lab);
     must_hold(s.lab, &s.client, "x", s.a);
     uint64_t claim = must_queue(s.lab, &s.client, "x", s.b, 100);
-    p->try_queued = acquire(s.lab, &s.client, "x", s.b, 0).status == WIRE_QUEUED;
-    struct machine_reply reply = acquire(s.lab, &s.client, "x", s.b, 5000);
+    struct machine_reply reply = acquire(s.lab, &other, "x", s.b, 5000);
     assert_int_equal(reply.status, WIRE_QUEUED);
     p->wait_again = reply.token == claim ? AGAIN_SAME : AGAIN_NEW;
+    struct wire_claim listed[2];
+    queue_of(s.lab, "x", 1, listed, 2);
+    p->again_moves = listed[0].session == other.session;
     lab_later(s.lab, SECOND);
     struct wire_wait_expiry due[2];
     p->again_extends = due_waits(s.lab, due, 2) == 0;
+    lab_close(s.lab);
+}
+
+static void try_again(struct policy *p) {
+    struct scene s = begin();
+    must_hold(s.lab, &s.client, "x", s.a);
+    uint64_t claim = must_queue(s.lab, &s.client, "x", s.b, 100);
+    p->try_queued = acquire(s.lab, &s.client, "x", s.b, 0).status == WIRE_QUEUED;
+    p->try_leaves = notice_of(s.lab, claim) != NULL;
     lab_close(s.lab);
 }
 
@@ -103,4 +115,5 @@ void policy_probe(struct policy *policy) {
     policy->hold_again = hold_again(0);
     policy->hold_wait = hold_again(WIRE_WAIT_FOREVER);
     wait_again(policy);
+    try_again(policy);
 }
