@@ -16,7 +16,7 @@ A transcript reads like a session in a terminal. Lines by how they begin:
 In expected output a line `...` stands for any lines, and placeholders for what varies:
 
     <name:N>  a number       <name:T>  a duration, 12.3s     <name:H>  a hash, 0x9f...
-    <name:W>  one word       <name:*>  anything in the line
+    <name:W>  one word       <name:S>  spaces, or none       <name:*>  anything in the line
 
 The same name must stand for the same text ever after, `<name>` alone repeats it, and <:N> has no
 name. In commands and comparisons <name> is replaced by what it stood for. Known from the start:
@@ -45,6 +45,7 @@ KINDS = {
     "T": r"[0-9]+(?:\.[0-9])?(?:ms|s|m[0-9]{2}s|h[0-9]{2}m|d[0-9]{2}h)",
     "H": r"0x[0-9a-f]+",
     "W": r"\S+",
+    "S": r" *",
     "*": r".*",
 }
 PLACEHOLDER = re.compile(r"<(\w*)(?::([A-Z*]))?>")
