@@ -11,7 +11,9 @@ void raft_truncate(struct raft *raft, uint64_t from) {
     raft->counters[RAFT_COUNT_ENTRIES_TRUNCATED] += raft->log.last + 1 - from;
     raft_log_truncate(&raft->log, from);
     if (raft->durable >= from) raft->durable = from - 1;
-    if (raft->persist_next > from) raft->persist_next = from;
+    // Writes in flight end under the older epoch and will not count: what they carry and is kept
+    // is written again.
+    if (raft->persist_next > raft->durable + 1) raft->persist_next = raft->durable + 1;
     if (raft->matched >= from) raft->matched = from - 1;
     if (raft->match_reported >= from) raft->match_reported = from - 1;
     raft->epoch++; // completions of writes begun before no longer count
