@@ -84,6 +84,7 @@ struct raft {
     uint64_t time_base_ns;
     uint64_t noop_index;
     uint64_t context;
+    uint64_t context_ns;    // when it was last raised by the heartbeat
     uint32_t reads_waiting; // not yet in a batch
     uint32_t read_first;    // ring of batches: read_first .. read_last (endless)
     uint32_t read_last;

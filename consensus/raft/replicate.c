@@ -102,13 +102,11 @@ static void replicate_to(struct raft *raft, struct raft_peer *peer) {
 
 void raft_replicate(struct raft *raft) {
     if (raft->role != WIRE_ROLE_LEADER) return;
-    for (uint32_t i = 0; i < raft->peer_count; i++) {
-        struct raft_peer *peer = &raft->peers[i];
-        // Each heartbeat asks for a fresh echo, so that an old one cannot pass for a living peer.
-        if (raft->now_ns - peer->sent_ns >= raft->options.heartbeat_ns) {
-            raft->context++;
-            break;
-        }
+    // Each heartbeat time asks for a fresh echo, however much is being sent anyway: an old one
+    // cannot pass for a living peer.
+    if (raft->now_ns - raft->context_ns >= raft->options.heartbeat_ns) {
+        raft->context++;
+        raft->context_ns = raft->now_ns;
     }
     for (uint32_t i = 0; i < raft->peer_count; i++) replicate_to(raft, &raft->peers[i]);
 }
