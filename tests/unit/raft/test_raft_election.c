@@ -63,6 +63,30 @@ static void test_prevote_is_refused_while_a_leader_is_heard(void **state) {
     solo_close(&s);
 }
 
+// 4.2.3: nor does a RequestVote count then, however high its term: its sender would depose a leader
+// that the others hear.
+static void test_vote_is_not_heeded_while_a_leader_is_heard(void **state) {
+    open_three();
+    solo_hear_append(&s, 2, 1, 0, 0, 0, 0, NULL);
+    solo_hard_state(&s);
+    s.now_ns += ELECTION / 2;
+    solo_forget(&s);
+    solo_hear_vote(&s, 3, 9, 0, 9, 8);
+    assert_int_equal(raft_term(s.raft), 1);
+    assert_int_equal(raft_leader(s.raft), 2);
+    s.now_ns += ELECTION / 2 + MS;
+    solo_hear_vote(&s, 3, 9, 0, 9, 8);
+    assert_int_equal(raft_hard_state(s.raft).vote, 3);
+    solo_close(&s);
+    open_three();
+    solo_lead(&s); // and a leader hears itself
+    uint64_t term = raft_term(s.raft);
+    solo_hear_vote(&s, 3, term + 5, 0, 9, term + 4);
+    assert_int_equal(raft_role(s.raft), WIRE_ROLE_LEADER);
+    assert_int_equal(raft_term(s.raft), term);
+    solo_close(&s);
+}
+
 // Published bug: the reply leaves first, the crash forgets it, and the node votes twice in a term.
 static void test_vote_reply_waits_for_durable_vote(void **state) {
     open_three();
@@ -316,6 +340,56 @@ static void test_recovering_node_votes_after_its_leader_saw_it_catch_up(void **s
     solo_close(&s);
 }
 
+// The leader says "recovered" when the peer has all that it had when it first heard of the loss.
+static void test_leader_declares_recovered_when_caught_up(void **state) {
+    open_three();
+    solo_lead(&s);
+    solo_propose(&s, 5);
+    solo_step(&s); // entries 2 to 6
+    solo_write(&s);
+    solo_hear_ack(&s, 3, 6); // it had them all, and then lost its log
+    uint64_t term = raft_term(s.raft);
+    for (uint64_t match = 0; match <= 6; match++) {
+        solo_forget(&s);
+        solo_hear_reply(&s, 3, term, WIRE_APPEND_RECOVERING, match, match, match,
+                        raft_context(s.raft));
+        solo_pass(&s, HEARTBEAT + MS);
+        solo_hear_ack(&s, 2, raft_last(s.raft));
+        assert_true(solo_sent(&s, WIRE_APPEND, 3) > 0);
+        for (uint32_t i = 0; i < s.sent_count; i++) {
+            if (s.sent[i].type != WIRE_APPEND) continue;
+            bool said = s.sent[i].flags & WIRE_APPEND_RECOVERED;
+            assert_int_equal(said, s.sent[i].peer == 3 && match == 6);
+        }
+    }
+    solo_close(&s);
+}
+
+// "Recovered" is believed only by a node that has what stands before it: a word that was meant for
+// a former life of this node must not let it vote.
+static void test_recovered_is_not_believed_ahead_of_the_log(void **state) {
+    struct raft_options options = options_of(1, 3);
+    options.recovering = true;
+    solo_open(&s, &options);
+    static const uint64_t terms[] = {4, 4};
+    solo_hear_append(&s, 2, 4, 0, 0, 0, 2, terms);
+    solo_hard_state(&s);
+    struct raft_message m = {
+        .peer = 2, .type = WIRE_APPEND, .flags = WIRE_APPEND_RECOVERED, .term = 4};
+    m.append.prev_index = 2; // received, but not durable
+    m.append.prev_term = 4;
+    solo_hear(&s, m);
+    assert_true(raft_recovering(s.raft));
+    m.append.prev_index = 7; // not here at all
+    solo_hear(&s, m);
+    assert_true(raft_recovering(s.raft));
+    solo_hear_append(&s, 2, 4, 2, 4, 0, 0, NULL); // durable, but not said
+    solo_write(&s);
+    solo_hear_append(&s, 2, 4, 2, 4, 0, 0, NULL);
+    assert_true(raft_recovering(s.raft));
+    solo_close(&s);
+}
+
 // Its old vote is gone with its log, so a majority of recovering nodes must not elect anybody; and
 // the leader that survives brings them back.
 static void test_recovering_majority_waits_for_the_one_that_knows(void **state) {
@@ -353,6 +427,7 @@ int main(void) {
         cmocka_unit_test(test_time_out_is_between_one_and_two_election_times),
         cmocka_unit_test(test_prevote_persists_nothing),
         cmocka_unit_test(test_prevote_is_refused_while_a_leader_is_heard),
+        cmocka_unit_test(test_vote_is_not_heeded_while_a_leader_is_heard),
         cmocka_unit_test(test_vote_reply_waits_for_durable_vote),
         cmocka_unit_test(test_completion_of_an_older_hard_state_frees_no_vote),
         cmocka_unit_test(test_candidate_counts_itself_only_when_durable),
@@ -367,6 +442,8 @@ int main(void) {
         cmocka_unit_test(test_single_node_leads_when_its_vote_is_durable),
         cmocka_unit_test(test_recovering_node_does_not_vote),
         cmocka_unit_test(test_recovering_node_votes_after_its_leader_saw_it_catch_up),
+        cmocka_unit_test(test_leader_declares_recovered_when_caught_up),
+        cmocka_unit_test(test_recovered_is_not_believed_ahead_of_the_log),
         cmocka_unit_test(test_recovering_majority_waits_for_the_one_that_knows),
         cmocka_unit_test(test_recovering_node_comes_back),
     };

@@ -70,7 +70,7 @@ static void test_proposals_of_one_step_are_one_append(void **state) {
 // An append must fit its frame: entries with headers, padded.
 static void test_an_append_fits_its_frame(void **state) {
     static const uint8_t body[RAFT_ENTRY_MAX];
-    static const uint16_t lengths[] = {1, 9, 300, 700, RAFT_ENTRY_MAX, 8, 433, 660, 664};
+    static const uint16_t lengths[] = {1, 9, 300, 700, RAFT_ENTRY_MAX, 700, 630, 660, 664};
     open_three();
     solo_lead(&s);
     for (uint32_t i = 0; i < 9; i++)
@@ -251,6 +251,28 @@ static void test_full_log_refuses_and_goes_on_after_a_snapshot(void **state) {
     solo_close(&s);
 }
 
+// However full, there is room for the no-op of an election: else the cluster could not get the
+// leader it needs to become less full.
+static void test_a_full_log_still_elects(void **state) {
+    open_three();
+    solo_lead(&s);
+    do {
+        solo_propose(&s, 1);
+        solo_step(&s);
+    } while (s.effects.proposed == 1);
+    uint64_t full = raft_last(s.raft);
+    for (uint32_t i = 1; i <= 20; i++) {
+        uint64_t term = raft_term(s.raft) + 1;
+        solo_hear_append(&s, 3, term, 0, 0, 0, 0, NULL);
+        solo_hard_state(&s);
+        solo_write(&s);
+        solo_elect(&s);
+        assert_int_equal(raft_last(s.raft), full + i);
+        assert_false(raft_can_propose(s.raft, 1, 8));
+    }
+    solo_close(&s);
+}
+
 static void fill(uint8_t *body, uint64_t index, uint16_t length) {
     for (uint16_t i = 0; i < length; i++) body[i] = (uint8_t)(index * 131 + i * 7);
 }
@@ -330,6 +352,34 @@ static void test_small_cluster_carries_load(void **state) {
     cluster_close(c);
 }
 
+// Leaders change and each replaces the tail: the room of what is truncated is given back.
+static void test_truncated_entries_give_back_their_room(void **state) {
+    static const uint8_t body[RAFT_ENTRY_MAX];
+    open_three();
+    static const uint64_t first[] = {1};
+    solo_hear_append(&s, 2, 1, 0, 0, 0, 1, first); // stays, so that the log is never empty
+    for (uint64_t term = 2; term <= 200; term++) {
+        struct raft_entry entries[4];
+        for (uint32_t i = 0; i < 4; i++)
+            entries[i] = (struct raft_entry){.term = term,
+                                             .data = body,
+                                             .length = (uint16_t)(RAFT_ENTRY_MAX - term),
+                                             .type = RAFT_ENTRY_COMMAND};
+        struct raft_message m = {
+            .peer = (uint16_t)(2 + term % 2), .type = WIRE_APPEND, .term = term};
+        m.append.prev_index = 1;
+        m.append.prev_term = 1;
+        m.append.count = 4;
+        m.append.entries = entries;
+        solo_hear(&s, m);
+        solo_hard_state(&s);
+        assert_int_equal(raft_last(s.raft), 5);
+    }
+    assert_int_equal(raft_counter(s.raft, RAFT_COUNT_LOG_FULL), 0);
+    assert_int_equal(raft_counter(s.raft, RAFT_COUNT_ENTRIES_TRUNCATED), 198 * 4);
+    solo_close(&s);
+}
+
 // The entry that replaces a truncated one finds no room. Those before it were being written under
 // the older epoch; they must become durable all the same, or the log could never be compacted.
 static void test_truncation_in_a_full_log_leaves_nothing_unwritten(void **state) {
@@ -376,9 +426,11 @@ int main(void) {
         cmocka_unit_test(test_proposals_are_refused_when_not_leader),
         cmocka_unit_test(test_deposed_in_the_same_step),
         cmocka_unit_test(test_full_log_refuses_and_goes_on_after_a_snapshot),
+        cmocka_unit_test(test_a_full_log_still_elects),
         cmocka_unit_test(test_log_wraps_around),
         cmocka_unit_test(test_follower_without_room_acks_what_it_took),
         cmocka_unit_test(test_small_cluster_carries_load),
+        cmocka_unit_test(test_truncated_entries_give_back_their_room),
         cmocka_unit_test(test_truncation_in_a_full_log_leaves_nothing_unwritten),
     };
     return cmocka_run_group_tests_name("raft_flow", tests, NULL, NULL);

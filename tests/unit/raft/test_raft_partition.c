@@ -170,6 +170,27 @@ static void test_leader_with_a_stalled_disk_is_replaced(void **state) {
     cluster_close(c);
 }
 
+// One that could not write as a leader does not ask to become one.
+static void test_node_with_a_stalled_disk_does_not_campaign(void **state) {
+    static const uint64_t terms[] = {1, 1};
+    struct raft_options options = options_of(1, 3);
+    solo_open(&s, &options);
+    solo_hear_append(&s, 2, 1, 0, 0, 0, 2, terms);
+    solo_hard_state(&s);
+    struct ticket write = solo_write_begin(&s);
+    for (uint32_t i = 0; i < 150; i++) { // its leader is heard until the stall is long
+        solo_pass(&s, 10 * MS);
+        solo_hear_append(&s, 2, 1, 2, 1, 0, 0, NULL);
+    }
+    solo_forget(&s);
+    solo_pass(&s, 10 * ELECTION);
+    assert_int_equal(solo_sent(&s, WIRE_VOTE, 0), 0);
+    solo_write_end(&s, write); // it was slow, not dead
+    solo_pass(&s, 3 * ELECTION);
+    assert_true(solo_sent(&s, WIRE_VOTE, 0) > 0);
+    solo_close(&s);
+}
+
 static void test_leader_with_an_idle_disk_stays(void **state) {
     struct cluster *c = cluster_open(3);
     cluster_make_leader(c, 1);
@@ -233,6 +254,7 @@ int main(void) {
         cmocka_unit_test(test_partial_partition_of_three_does_not_livelock),
         cmocka_unit_test(test_node_back_from_a_partition_does_not_disturb),
         cmocka_unit_test(test_leader_with_a_stalled_disk_is_replaced),
+        cmocka_unit_test(test_node_with_a_stalled_disk_does_not_campaign),
         cmocka_unit_test(test_leader_with_an_idle_disk_stays),
         cmocka_unit_test(test_cluster_time_is_monotone_over_elections),
         cmocka_unit_test(test_new_leader_continues_the_time_of_its_log),

@@ -58,6 +58,24 @@ static void test_compaction_never_goes_back(void **state) {
     solo_close(&s);
 }
 
+// raft.h, duty 8: the log a snapshot was made from must be on the disk before it is given up.
+static void test_compaction_stops_at_the_durable_index(void **state) {
+    open_three();
+    solo_elect(&s);
+    solo_propose(&s, 9);
+    solo_step(&s);
+    struct ticket write = solo_write_begin(&s);
+    solo_hear_ack(&s, 2, 10);
+    solo_hear_ack(&s, 3, 10);
+    assert_int_equal(raft_commit(s.raft), 10);
+    snapshot_event(RAFT_EVENT_COMPACT, 0, 8, 0);
+    assert_int_equal(raft_first(s.raft), 1);
+    solo_write_end(&s, write);
+    snapshot_event(RAFT_EVENT_COMPACT, 0, 8, 0);
+    assert_int_equal(raft_first(s.raft), 9);
+    solo_close(&s);
+}
+
 static void test_peer_behind_the_log_needs_a_snapshot(void **state) {
     open_compacted_leader();
     // Peer 3 says that its log is empty.
@@ -295,6 +313,7 @@ int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_compaction_keeps_the_base),
         cmocka_unit_test(test_compaction_never_goes_back),
+        cmocka_unit_test(test_compaction_stops_at_the_durable_index),
         cmocka_unit_test(test_peer_behind_the_log_needs_a_snapshot),
         cmocka_unit_test(test_failed_snapshot_is_wanted_again),
         cmocka_unit_test(test_snapshot_sent_never_lowers_match),
