@@ -2,6 +2,7 @@
 #include "wire_client.h"
 
 #include <arpa/inet.h>
+#include <assert.h>
 #include <sched.h>
 #include <stdbool.h>
 #include <stdio.h>
@@ -42,6 +43,33 @@ const char *wire_client_add_nodes(struct wire_client *client, char *list) {
     return NULL;
 }
 
+const char *wire_client_status_name(uint16_t status) {
+    static const char *const names[] = {
+        [WIRE_OK] = "ok",
+        [WIRE_QUEUED] = "queued",
+        [WIRE_NOT_LEADER] = "not_leader",
+        [WIRE_BUSY] = "busy",
+        [WIRE_NO_LEASE] = "no_lease",
+        [WIRE_LEASE_EXPIRED] = "lease_expired",
+        [WIRE_NOT_HOLDER] = "not_holder",
+        [WIRE_WOULD_BLOCK] = "would_block",
+        [WIRE_WAIT_TIMEOUT] = "wait_timeout",
+        [WIRE_STALE_TOKEN] = "stale_token",
+        [WIRE_TOO_LARGE] = "too_large",
+        [WIRE_FULL] = "full",
+        [WIRE_COMPACTED] = "compacted",
+        [WIRE_BAD_REQUEST] = "bad_request",
+        [WIRE_UNAUTHENTICATED] = "unauthenticated",
+        [WIRE_DENIED] = "denied",
+        [WIRE_UNKNOWN] = "unknown",
+        [WIRE_NO_SESSION] = "no_session",
+        [WIRE_STALE_SEQUENCE] = "stale_sequence",
+    };
+    static_assert(sizeof names / sizeof names[0] == WIRE_STATUS_COUNT, "every status has its name");
+    return status < WIRE_STATUS_COUNT ? names[status] : "an undefined status";
+}
+
+// Where the refusing node says the leader is, if that is one of ours; else the next of ours.
 static void follow_hint(struct wire_client *c, const struct wire_reply *reply) {
     for (uint32_t i = 0; i < c->node_count; i++) {
         if (reply->amount != 0 && c->nodes[i] == reply->amount) {
@@ -68,23 +96,37 @@ static void send_request(struct wire_client *c, const struct wire_request *reque
     c->port->ops->tx_burst(c->port, wire_client_now_ns(), &packet, 1);
 }
 
+// Is this the answer to `request`, from who may give it? A node refuses, or speaks of its own
+// memory, only for itself: a late not_leader of a node asked earlier says nothing about the one
+// asked now.
+static bool answers(const struct wire_client *c, const struct packet *packet,
+                    const struct wire_reply *reply, const struct wire_request *request) {
+    if (reply->head.type != WIRE_REPLY || reply->op != request->op ||
+        reply->sequence != request->sequence || reply->value_length > WIRE_VALUE_MAX)
+        return false;
+    bool opens = reply->op == WIRE_OP_SESSION_OPEN; // may name the session it opened
+    if (reply->session != request->session && !opens) return false;
+    bool own = wire_op_is_local(reply->op) || reply->status == WIRE_NOT_LEADER ||
+               reply->status == WIRE_BUSY;
+    return !own || packet->endpoint == c->nodes[c->at];
+}
+
 // True when the final answer to `request` is in this frame; *again when it is to be asked anew.
 static bool read_frame(struct wire_client *c, const struct packet *packet,
                        const struct wire_request *request, struct wire_reply *answer, void *value,
                        bool *again) {
     if (wire_check(packet->data, packet->length) != WIRE_VALID) return false;
     const struct wire_frame *frame = (const struct wire_frame *)packet->data;
+    if (c->cluster != 0 && frame->cluster != c->cluster) return false;
     uint32_t offset = 0;
     const struct wire_head *head;
     while ((head = wire_next(packet->data, &offset)) != NULL) {
         const struct wire_reply *reply = (const struct wire_reply *)head;
-        if (head->type != WIRE_REPLY || reply->op != request->op ||
-            reply->sequence != request->sequence || reply->session != request->session)
-            continue;
+        if (!answers(c, packet, reply, request)) continue;
         if (reply->status == WIRE_NOT_LEADER || reply->status == WIRE_BUSY) {
             if (reply->status == WIRE_NOT_LEADER) follow_hint(c, reply);
             *again = true;
-            continue;
+            return false;
         }
         *answer = *reply;
         if (value != NULL) memcpy(value, wire_reply_value(reply), reply->value_length);
@@ -107,9 +149,11 @@ struct wire_reply wire_client_call(struct wire_client *c, struct wire_request re
                                    const char *name, void *value) {
     struct wire_reply answer = {.status = WIRE_UNKNOWN};
     uint64_t begun_ns = wire_client_now_ns(), sent_ns = begun_ns;
+    assert(strlen(name) <= WIRE_NAME_MAX && c->node_count > 0);
     bool logged = wire_op_is_logged(request.op) && request.op != WIRE_OP_SESSION_OPEN;
     request.session = logged ? c->session : 0;
-    request.sequence = ++c->sequence;
+    // A session's sequences have no gaps; what is not logged counts for itself.
+    request.sequence = logged ? ++c->sequence : ++c->other_sequence;
     request.name_length = (uint8_t)strlen(name);
     send_request(c, &request, name);
     for (;;) {
@@ -142,6 +186,5 @@ uint16_t wire_client_begin(struct wire_client *c) {
     reply = wire_client_call(c, (struct wire_request){.op = WIRE_OP_SESSION_OPEN, .token = nonce},
                              "", NULL);
     c->session = reply.token;
-    c->sequence = 0;
     return reply.status;
 }

@@ -1,5 +1,6 @@
-// Named counters for people. Each layer keeps its own numbers; this is the list of where they are, in
-// the order shown. Reading may happen on another thread than counting: values are relaxed atomics.
+// Named counters for people. Each layer keeps its own numbers; this is the list of where they are,
+// in the order shown. Reading may happen on another thread than counting: values are relaxed
+// atomics.
 #ifndef CONCLAVE_COUNTERS_H
 #define CONCLAVE_COUNTERS_H
 
@@ -30,7 +31,8 @@ uint32_t counters_read(const struct counters *counters, uint32_t skip, struct wi
 
 // Counting on the hot path: one writer, readers anywhere, no locked instruction.
 #define COUNTER_ADD(counter, n)                                                                    \
-    atomic_store_explicit(&(counter), atomic_load_explicit(&(counter), memory_order_relaxed) + (n), \
+    atomic_store_explicit(&(counter),                                                              \
+                          atomic_load_explicit(&(counter), memory_order_relaxed) + (n),            \
                           memory_order_relaxed)
 
 #endif

@@ -12,12 +12,33 @@
 
 #include "store_internal.h"
 
+// Bytes of a segment into store->scan, mostly from what was read ahead.
+static bool fetch(struct store *store, uint32_t segment, uint64_t offset, uint32_t bytes) {
+    if (bytes > STORE_BATCH_BYTES || offset + bytes > store->options.segment_bytes) return false;
+    bool ahead = store->window.length > 0 && store->window.segment == segment &&
+                 offset >= store->window.offset &&
+                 offset + bytes <= store->window.offset + store->window.length;
+    if (!ahead) {
+        uint64_t left = store->options.segment_bytes - offset;
+        uint32_t wanted = left < STORE_WINDOW_BYTES ? (uint32_t)left : STORE_WINDOW_BYTES;
+        int32_t got =
+            store->disk->ops->read(store->disk, segment, offset, store->window.bytes, wanted);
+        store->window.segment = segment;
+        store->window.offset = offset;
+        store->window.length = got > 0 ? (uint64_t)got : 0;
+        // A sector that cannot be read must not hide those around it.
+        if (got < (int32_t)bytes)
+            return store->disk->ops->read(store->disk, segment, offset, store->scan, bytes) ==
+                   (int32_t)bytes;
+    }
+    memcpy(store->scan, store->window.bytes + (offset - store->window.offset), bytes);
+    return true;
+}
+
 // Reads the batch header at this place; false unless it is a sound one of this node's log.
 static bool read_header(struct store *store, uint32_t segment, uint64_t offset,
                         struct wal_batch_header *header) {
-    if (offset + STORE_BLOCK > store->options.segment_bytes) return false;
-    int32_t got = store->disk->ops->read(store->disk, segment, offset, store->scan, STORE_BLOCK);
-    if (got != (int32_t)STORE_BLOCK) return false;
+    if (!fetch(store, segment, offset, STORE_BLOCK)) return false;
     memcpy(header, store->scan, sizeof *header);
     struct wal_batch_header plain = *header;
     plain.header_crc = 0;
@@ -51,11 +72,7 @@ static bool read_batch(struct store *store, uint32_t segment, uint64_t offset,
                        struct wal_batch_header *header) {
     if (!read_header(store, segment, offset, header)) return false;
     uint32_t padded = padded_bytes(header);
-    if (offset + padded > store->options.segment_bytes) return false;
-    if (padded > STORE_BLOCK) {
-        int32_t got = store->disk->ops->read(store->disk, segment, offset, store->scan, padded);
-        if (got != (int32_t)padded) return false;
-    }
+    if (padded > STORE_BLOCK && !fetch(store, segment, offset, padded)) return false;
     const uint8_t *body = store->scan + sizeof *header;
     return store_crc(body, header->bytes) == header->body_crc && records_fit(header, body);
 }
@@ -102,7 +119,8 @@ struct chain {
     bool whole;       // it begins no later than right behind the snapshot
 };
 
-static struct chain follow(struct store *store, uint32_t segment) {
+// *passed: bit i is set for each segment whose first batch lies on the chain.
+static struct chain follow(struct store *store, uint32_t segment, uint32_t *passed) {
     struct wal_batch_header header;
     struct place place = {.segment = segment};
     struct chain chain = {.segment = segment};
@@ -111,6 +129,7 @@ static struct chain follow(struct store *store, uint32_t segment) {
     uint64_t hash;
     do {
         if (header.flags & WAL_RESET) chain.whole = true;
+        if (place.offset == 0) *passed |= 1u << place.segment;
         chain.last = header.sequence;
         hash = XXH3_64bits(store->scan, sizeof header + header.bytes);
         place.offset += padded_bytes(&header);
@@ -126,8 +145,10 @@ static struct chain find_chain(struct store *store, bool *damaged) {
     uint32_t count = order_segments(store, order);
     struct chain best = {0};
     uint64_t longest = 0;
+    uint32_t passed = 0;
     for (uint32_t i = 0; i < count; i++) {
-        struct chain chain = follow(store, order[i]);
+        if (passed & (1u << order[i])) continue; // a part of one that was followed already
+        struct chain chain = follow(store, order[i], &passed);
         if (chain.last > longest) longest = chain.last;
         if (chain.whole && chain.last > best.last) best = chain;
     }

@@ -23,7 +23,8 @@ static size_t struct_bytes(void) {
 
 size_t store_bytes(const struct store_options *options) {
     (void)options;
-    return struct_bytes() + 3 * STORE_BLOCK + STORE_BATCH_BYTES + 2 * TABLE_BYTES;
+    return struct_bytes() + 3 * STORE_BLOCK + STORE_BATCH_BYTES + STORE_WINDOW_BYTES +
+           2 * TABLE_BYTES;
 }
 
 static bool options_valid(const struct store_options *o, char *error) {
@@ -71,8 +72,10 @@ int store_open(void *memory, const struct store_options *options, struct store *
     store->reset_block = at + STORE_BLOCK;
     store->snapshot.block = at + 2 * STORE_BLOCK;
     store->scan = at + 3 * STORE_BLOCK;
-    store->snapshot.table = (uint32_t *)(store->scan + STORE_BATCH_BYTES);
-    store->snapshot.next_table = (uint32_t *)(store->scan + STORE_BATCH_BYTES + TABLE_BYTES);
+    store->window.bytes = store->scan + STORE_BATCH_BYTES;
+    store->snapshot.table = (uint32_t *)(store->window.bytes + STORE_WINDOW_BYTES);
+    store->snapshot.next_table =
+        (uint32_t *)(store->window.bytes + STORE_WINDOW_BYTES + TABLE_BYTES);
     wal_init(store);
 
     int result = hard_state_open(store, recovered, error);

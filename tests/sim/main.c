@@ -56,7 +56,7 @@ static bool run(struct sim *sim, const struct sim_options *options) {
     printf("seed %" PRIu64 " breaks a rule at %.6f s: %s\nreplay: sim --seed %" PRIu64
            " --verbose --faulty %" PRIu64 " --calm %" PRIu64 "\n",
            options->seed, (double)sim->now_ns / 1e9, sim->broken_rule, options->seed,
-           options->faulty_ns / SIM_MS, options->calm_ns / SIM_MS);
+           (uint64_t)(options->faulty_ns / SIM_MS), (uint64_t)(options->calm_ns / SIM_MS));
     return false;
 }
 

@@ -59,7 +59,7 @@ static uint64_t client_clock(struct client *client) {
 
 // ---------------------------------------------------------------- what the engine calls back
 
-static void on_lost(void *context, uint64_t lease, uint16_t reason) {
+static void on_lost(void *context, uint64_t lease, enum conclave_status reason) {
     struct client *client = context;
     client->sim->stats.lost_leases++;
     sim_trace(client->sim, "client %u loses lease %lu (%u)", client->number, (unsigned long)lease,
