@@ -53,10 +53,11 @@ ledger_stop() {
     [ $status = 0 ] || die "the books and the cluster differ: see ledger.log below"
 }
 
-# The names of counters are those of 'conclave counters'.
+# The names of counters are those of 'conclave counters', which lists nodes in the order of the
+# endpoints: node 1 first.
 counter() { # NODE NAME
     conclave counters -w json | jq -r --argjson node "$1" --arg name "$2" \
-        '[.. | objects | select(.node? == $node) | .counters[$name]][0] // 0'
+        '.nodes[$node - 1].counters[$name] // 0'
 }
 a_follower() {
     conclave status -w json | jq -r '[.. | objects | select(.role? == "follower") | .node][0]'
