@@ -163,7 +163,8 @@ static enum conclave_status open_lease(struct lock *lock) {
     enum conclave_status status =
         outcome_wait(&lock->opening, &lock->loop, started, UINT64_MAX, &lock->ending);
     lock->lease = status == CONCLAVE_OK ? lock->opening.result.lease : 0;
-    return status;
+    // Granted, but the answer took longer than the lease lives: as good as none.
+    return status == CONCLAVE_LEASE_EXPIRED ? CONCLAVE_TIMEOUT : status;
 }
 
 static enum conclave_status acquire(struct lock *lock, uint64_t end_ms) {

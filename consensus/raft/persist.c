@@ -62,8 +62,9 @@ void raft_on_snapshot_installed(struct raft *raft, uint64_t index, uint64_t term
         RAFT_COUNT(raft, STALE_DURABLE); // an older snapshot never removes a newer log
         return;
     }
+    // Its entries arrived meanwhile by append; this node may even have been elected since.
+    if (raft_meet_snapshot(raft, index, term)) return;
     assert(raft->role != WIRE_ROLE_LEADER && "a leader's log holds all that is committed");
-    if (raft_meet_snapshot(raft, index, term)) return; // its entries arrived meanwhile by append
     if (raft->role != WIRE_ROLE_FOLLOWER) raft_become_follower(raft, raft->term, 0);
     raft_log_reset(&raft->log, index, term, time_ns);
     raft->commit = index;

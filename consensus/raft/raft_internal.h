@@ -12,6 +12,9 @@
 // Entries and bytes only an election's no-op may use, so that a full log can still get a leader. 64
 // elections without one compaction between them are a broken cluster.
 #define RAFT_NOOP_RESERVE 64u
+// No cluster gets here by elections. A message that claims to have is broken, and believing it
+// would leave no term to elect anybody in.
+#define RAFT_TERM_MAX (UINT64_MAX / 2)
 // A leader whose own disk has not finished a write for this many election time-outs hands over:
 // long enough for a hiccup, short enough that clients see a pause and not an outage.
 #define RAFT_DISK_STALL_ELECTIONS 10u
@@ -84,6 +87,7 @@ struct raft {
     uint64_t time_base_ns;
     uint64_t noop_index;
     uint64_t context;
+    uint64_t context_ns;    // when it was last raised by the heartbeat
     uint32_t reads_waiting; // not yet in a batch
     uint32_t read_first;    // ring of batches: read_first .. read_last (endless)
     uint32_t read_last;
