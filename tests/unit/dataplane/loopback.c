@@ -311,8 +311,8 @@ static bool open_node(struct loopback *l, uint32_t i, bool memory) {
         .node_count = LOOPBACK_NODES,
         .election_ns = 1000 * MS, // long: three nodes share a thread, and sanitizers are slow
         .heartbeat_ns = 100 * MS,
-        .log_entries = 16384,
-        .log_bytes = 4u << 20,
+        .log_entries = 4096, // small too
+        .log_bytes = 1u << 20,
         .window_entries = 1024,
         .limits = {.sessions = 64, .leases = 64, .locks = 64, .claims = 64},
         .memory = memory,
