@@ -6,8 +6,10 @@ struct raft_entry raft_entry_at(const struct raft *raft, uint64_t index) {
 }
 
 struct raft_hard_state raft_hard_state(const struct raft *raft) {
-    return (struct raft_hard_state){
-        .term = raft->term, .vote = raft->vote, .sequence = raft->hard_sequence};
+    return (struct raft_hard_state){.term = raft->term,
+                                    .vote = raft->vote,
+                                    .sequence = raft->hard_sequence,
+                                    .recovering = raft->recovering};
 }
 
 enum wire_role raft_role(const struct raft *raft) {

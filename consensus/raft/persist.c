@@ -10,6 +10,12 @@ void raft_change_hard_state(struct raft *raft, uint64_t term, uint16_t vote) {
     if (raft->effects != NULL) raft->effects->hard_state_changed = true;
 }
 
+void raft_end_recovery(struct raft *raft) {
+    raft->recovering = false;
+    raft->hard_sequence++; // what may be forgotten now is part of the hard state
+    raft->effects->hard_state_changed = true;
+}
+
 void raft_on_hard_state_durable(struct raft *raft, uint64_t sequence) {
     if (sequence > raft->hard_sequence || sequence <= raft->hard_durable) {
         RAFT_COUNT(raft, STALE_DURABLE);

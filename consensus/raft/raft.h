@@ -137,6 +137,8 @@ struct raft_hard_state {
     uint64_t term;
     uint16_t vote; // 0: none
     uint64_t sequence;
+    // raft_options.recovering until a leader said otherwise: to be given back after a restart.
+    bool recovering;
 };
 
 struct raft_read_release {

@@ -156,6 +156,7 @@ void raft_read_advance(struct raft *raft);
 
 // persist.c
 void raft_change_hard_state(struct raft *raft, uint64_t term, uint16_t vote);
+void raft_end_recovery(struct raft *raft);
 void raft_on_durable(struct raft *raft, uint64_t index, uint64_t term, uint64_t epoch);
 void raft_on_hard_state_durable(struct raft *raft, uint64_t sequence);
 void raft_on_compact(struct raft *raft, uint64_t index);

@@ -74,7 +74,7 @@ static void accept(struct raft *raft, const struct raft_message *message) {
 
     bool caught_up = message->flags & WIRE_APPEND_RECOVERED;
     if (raft->recovering && caught_up && raft->durable >= message->append.prev_index)
-        raft->recovering = false;
+        raft_end_recovery(raft);
 
     raft->prev_seen = message->append.prev_index;
     // Entries that are new are answered when durable; all else at once: a heartbeat, a context to
