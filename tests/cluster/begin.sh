@@ -29,6 +29,8 @@ cluster_test_begin() {
 cluster_test_clean() {
     local status=$? directory
     if [ $status != 0 ] && [ $status != 77 ] && [ -n "${CLUSTER_DIR:-}" ]; then
+        conclave status -w table >&2 || true
+        conclave counters >&2 || true
         tail -n 8 "$CLUSTER_DIR"/*.log >&2 || true
     fi
     if [ -n "$LEDGER" ]; then kill -KILL "$LEDGER" 2> /dev/null || true; fi

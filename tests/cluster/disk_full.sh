@@ -33,10 +33,12 @@ rm -rf "$CLUSTER_DIR/data1"
 small_disk 3 16
 cluster_start 1 2 3
 cluster_wait_leader
-ledger_start 90
-sleep 1
 say "node 3's disk fills up"
 dd if=/dev/zero of="$CLUSTER_DIR/data3/filler" bs=64k status=none 2> /dev/null || true
+# Small snapshots fit the files there are: let the state outgrow them.
+for _ in $(seq 400); do conclave lease grant 10m > "$CLUSTER_DIR/lease.out"; done
+say "400 leases make its snapshots larger than the disk has room for"
+ledger_start 90
 failed_snapshots() { [ "$(counter 3 node.snapshots_failed)" -gt 0 ]; }
 wait_for 60 "a failed snapshot on node 3" failed_snapshots
 running 3 || die "node 3 stopped"
