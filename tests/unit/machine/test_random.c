@@ -281,7 +281,7 @@ static void snapshot_step(struct life *l) {
     machine_snapshot_end(l->lab->machine);
     catch_up(l);
     if (l->third != NULL) lab_close(l->third);
-    l->third = lab_restored(&l->lab->limits, &l->stream);
+    l->third = lab_restored(&l->twin->limits, &l->stream);
     l->all->restores++;
     stream_free(&l->stream);
 }
