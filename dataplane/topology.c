@@ -203,8 +203,8 @@ static bool start_one(struct lcore *lcore, uint32_t number, char error[256]) {
         if (lcore->cpu >= 0)
             snprintf(error, 256,
                      "cannot start a thread on CPU %d: %s; [topology] must name CPUs that are "
-                     "online and that this process may use (see `nproc --all`, `taskset -p %d`)",
-                     lcore->cpu, strerror(result), lcore->cpu);
+                     "online and that this process may use (see `nproc --all`, `taskset -p $$`)",
+                     lcore->cpu, strerror(result));
         else
             snprintf(error, 256, "cannot start a thread: %s; see `ulimit -u`", strerror(result));
         return false;

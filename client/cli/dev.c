@@ -317,6 +317,10 @@ int cli_dev(int argc, char **argv) {
         int code = take_option(&dev, option, optarg);
         if (code != 0) return code;
     }
-    if (optind < argc) return usage("argument", argv[optind], "options only");
+    if (optind < argc) {
+        fprintf(stderr, "conclave dev: \"%s\": it takes options only; see conclave dev --help\n",
+                argv[optind]);
+        return EXIT_USAGE;
+    }
     return run(&dev);
 }
