@@ -165,7 +165,8 @@ class Transcript:
         self.path, self.work_dir = path, work_dir
         self.names, self.background = {}, {}
         self.env = {k: v for k, v in os.environ.items() if not k.startswith("CONCLAVE_")}
-        self.env["PATH"] = os.path.dirname(os.path.abspath(conclave)) + ":" + self.env["PATH"]
+        ours = [os.path.dirname(os.path.abspath(path)) for path in (conclave, __file__)]
+        self.env["PATH"] = ":".join(ours + [self.env["PATH"]])
         self.env["NO_COLOR"] = ""
         self.commands = 0
 
