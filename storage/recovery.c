@@ -95,19 +95,26 @@ static bool next_in_chain(struct store *store, struct place *place, uint64_t seq
     return false;
 }
 
+// Is (life, sequence) a later place in the log's history than the other? A life begins where the
+// recovery before it cut, so that sequences alone do not tell.
+static bool later(uint64_t life, uint64_t sequence, uint64_t than_life, uint64_t than_sequence) {
+    return life > than_life || (life == than_life && sequence > than_sequence);
+}
+
 // Segments in the order they were begun, the oldest first; returns how many there are.
 static uint32_t order_segments(struct store *store, uint32_t order[STORE_SEGMENTS_MAX]) {
-    struct wal_batch_header header;
-    uint64_t first[STORE_SEGMENTS_MAX];
+    struct wal_batch_header header, begun[STORE_SEGMENTS_MAX];
     uint32_t count = 0;
     for (uint32_t i = 0; i < store->options.segment_count; i++) {
         if (!read_header(store, i, 0, &header)) continue;
         uint32_t at = count++;
-        for (; at > 0 && first[at - 1] > header.sequence; at--) {
-            first[at] = first[at - 1];
+        for (; at > 0 &&
+               later(begun[at - 1].life, begun[at - 1].sequence, header.life, header.sequence);
+             at--) {
+            begun[at] = begun[at - 1];
             order[at] = order[at - 1];
         }
-        first[at] = header.sequence;
+        begun[at] = header;
         order[at] = i;
     }
     return count;
@@ -115,6 +122,7 @@ static uint32_t order_segments(struct store *store, uint32_t order[STORE_SEGMENT
 
 struct chain {
     uint32_t segment; // where it starts
+    uint64_t life;    // of its last batch
     uint64_t last;    // sequence of its last batch, 0: there is none
     bool whole;       // it begins no later than right behind the snapshot
 };
@@ -124,12 +132,19 @@ static struct chain follow(struct store *store, uint32_t segment, uint32_t *pass
     struct wal_batch_header header;
     struct place place = {.segment = segment};
     struct chain chain = {.segment = segment};
+    uint64_t covered = store->snapshot.header.index;
     if (!read_batch(store, segment, 0, &header)) return chain;
-    chain.whole = header.first_index <= store->snapshot.header.index + 1;
     uint64_t hash;
     do {
-        if (header.flags & WAL_RESET) chain.whole = true;
         if (place.offset == 0) *passed |= 1u << place.segment;
+        if (header.flags & WAL_RESET) {
+            // Nothing before it counts: either that snapshot is here, or one as new.
+            chain.whole = header.first_index <= covered;
+        } else if (place.offset == 0 && !chain.whole && header.first_index <= covered + 1) {
+            chain.segment = place.segment; // all that is needed begins here
+            chain.whole = true;
+        }
+        chain.life = header.life;
         chain.last = header.sequence;
         hash = XXH3_64bits(store->scan, sizeof header + header.bytes);
         place.offset += padded_bytes(&header);
@@ -137,36 +152,40 @@ static struct chain follow(struct store *store, uint32_t segment, uint32_t *pass
     return chain;
 }
 
-// The longest chain that begins no later than the snapshot ends. The oldest segment may be one that
-// was being written over when the node stopped: then its chain is short, and the one that begins in
-// the segment after it is the right one. A longer chain that begins too late proves damage.
-static struct chain find_chain(struct store *store, bool *damaged) {
+// The newest chain that begins no later than the snapshot ends. Newest, not longest: what was cut
+// off in an earlier life may still lie there, longer than all that was written since.
+//
+// The oldest segment may be one that was being written over when the node stopped: then its chain
+// is short, and the one that begins in the segment after it is the right one. In the same way a
+// batch that was lost at the end of a segment may have its successor at the start of the next.
+static struct chain find_chain(struct store *store) {
     uint32_t order[STORE_SEGMENTS_MAX];
     uint32_t count = order_segments(store, order);
     struct chain best = {0};
-    uint64_t longest = 0;
     uint32_t passed = 0;
     for (uint32_t i = 0; i < count; i++) {
         if (passed & (1u << order[i])) continue; // a part of one that was followed already
         struct chain chain = follow(store, order[i], &passed);
-        if (chain.last > longest) longest = chain.last;
-        if (chain.whole && chain.last > best.last) best = chain;
+        if (chain.whole && later(chain.life, chain.last, best.life, best.last)) best = chain;
     }
-    *damaged = longest > best.last;
     return best;
 }
 
 // Looks through everything for a batch that proves batch `sequence` to have been durable in this
-// life, and for the highest life ever.
+// life or a later one, and for the highest life ever. The records of a sound batch are passed over:
+// a client's value in them may look like anything.
 static bool search_evidence(struct store *store, uint64_t sequence, uint64_t life,
                             uint64_t *highest_life) {
     struct wal_batch_header header;
     bool found = false;
     for (uint32_t i = 0; i < store->options.segment_count; i++) {
-        for (uint64_t offset = 0; offset < store->options.segment_bytes; offset += STORE_BLOCK) {
+        uint32_t bytes;
+        for (uint64_t offset = 0; offset < store->options.segment_bytes; offset += bytes) {
+            bytes = STORE_BLOCK;
             if (!read_header(store, i, offset, &header)) continue;
             if (header.life > *highest_life) *highest_life = header.life;
             if (header.life >= life && header.durable >= sequence) found = true;
+            if (read_batch(store, i, offset, &header)) bytes = padded_bytes(&header);
         }
     }
     return found;
@@ -193,7 +212,7 @@ int wal_recover(struct store *store, struct store_recovered *recovered, char *er
     struct wal_batch_header header;
     struct place place = {0};
     uint64_t chain_life = 0, highest_life = 0;
-    struct chain chain = find_chain(store, &recovered->damaged);
+    struct chain chain = find_chain(store);
     (void)error;
     wal->start = place.segment = chain.segment;
     if (chain.last > 0 && read_batch(store, place.segment, 0, &header)) {
@@ -213,7 +232,7 @@ int wal_recover(struct store *store, struct store_recovered *recovered, char *er
     if (search_evidence(store, wal->sequence, chain_life, &highest_life)) {
         recovered->damaged = true;
     } else if (read_header(store, wal->current, wal->offset, &header) &&
-               header.sequence >= wal->sequence) {
+               header.life >= chain_life && header.sequence >= wal->sequence) {
         recovered->torn_bytes = padded_bytes(&header);
         STORE_COUNT(store, TORN_TAILS, 1);
     }

@@ -214,9 +214,9 @@ void snapshot_landed(struct store *store, int32_t result, int32_t expected) {
     }
 }
 
-void snapshot_reset_landed(struct store *store) {
+void snapshot_reset_landed(struct store *store, int32_t status) {
     store->snapshot.moving = false;
-    finish(store, 0);
+    finish(store, status);
 }
 
 // ---------------------------------------------------------------- reading

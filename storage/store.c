@@ -82,15 +82,8 @@ int store_open(void *memory, const struct store_options *options, struct store *
     if (result == 0) result = snapshot_open(store, recovered, error);
     if (result == 0 && !options->memory) result = open_segments(store, error);
     if (result == 0 && !options->memory) result = wal_recover(store, recovered, error);
+    if (result == 0) result = hard_state_settle(store, recovered, error);
     if (result != 0) return result;
-    if (recovered->entries > 0 || recovered->snapshot_index > 0) {
-        if (!recovered->existed) {
-            snprintf(error, STORE_ERROR_BYTES,
-                     "there is a log but no hard-state: the directory is not whole. Remove it, and "
-                     "let this node rejoin while the others run");
-            return -EBADMSG;
-        }
-    }
     *opened = store;
     return 0;
 }
@@ -173,6 +166,7 @@ static void landed(struct store *store, const struct disk_completion *completion
 uint32_t store_poll(struct store *store, struct store_request **done, uint32_t max) {
     struct disk_completion completions[DISK_QUEUE];
     (void)snapshot_move(store);
+    hard_state_move(store);
     uint32_t count = store->disk->ops->poll(store->disk, completions, DISK_QUEUE);
     for (uint32_t i = 0; i < count; i++) landed(store, &completions[i]);
     uint32_t given = 0;

@@ -1,7 +1,7 @@
 // The store: everything a node keeps on disk, behind one asynchronous interface.
 //
 //   wal-NN.seg      a ring of fixed-size segments, written in full once, then recycled for ever
-//   hard-state      term and vote in two alternating checksummed copies, 4 KiB each
+//   hard-state      term and vote in two checksummed copies, 4 KiB each
 //   snapshot-a, -b  the newest durable snapshot and the one being written
 //   lock            held (flock) while a node runs, so that two cannot share a directory
 //
@@ -47,7 +47,9 @@ struct store_options {
 
 struct store_recovered {
     bool existed; // this directory had been used before
-    bool damaged; // acknowledged entries may be missing: see above
+    // Acknowledged entries may be missing: see above. Remembered over restarts, until a hard state
+    // with `recovering` false has been written.
+    bool damaged;
     uint64_t term;
     uint16_t vote;
     uint64_t snapshot_index; // 0: none

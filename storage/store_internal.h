@@ -82,6 +82,10 @@ struct store {
     uint64_t hard_sequence;
     uint8_t *hard_block; // STORE_BLOCK
     struct store_request *hard_request;
+    uint32_t hard_copies; // of the request, that are durable
+    bool hard_moving;     // one is on its way
+    bool hard_blank;      // at start: never written
+    uint16_t hard_flags;  // at start: as found
     uint8_t *reset_block; // STORE_BLOCK
     uint8_t *scan;        // STORE_BATCH_BYTES, for recovery
     struct {              // what recovery has read ahead
@@ -114,7 +118,10 @@ int wal_replay(struct store *store, store_entry_fn fn, void *context);
 
 // hard_state.c
 int hard_state_open(struct store *store, struct store_recovered *recovered, char *error);
+// Blocking, at start, once the rest has been read: what was found is made safe to go on from.
+int hard_state_settle(struct store *store, const struct store_recovered *recovered, char *error);
 bool hard_state_write(struct store *store, struct store_request *request);
+void hard_state_move(struct store *store); // the second copy, if it is due
 void hard_state_landed(struct store *store, int32_t result);
 
 // snapshot_file.c
@@ -122,7 +129,7 @@ int snapshot_open(struct store *store, struct store_recovered *recovered, char *
 bool snapshot_write(struct store *store, struct store_request *request);
 bool snapshot_read(struct store *store, struct store_request *request);
 void snapshot_landed(struct store *store, int32_t result, int32_t expected);
-void snapshot_reset_landed(struct store *store);
+void snapshot_reset_landed(struct store *store, int32_t status);
 void snapshot_read_landed(struct store *store, int32_t result);
 bool snapshot_move(struct store *store); // submits the next step; true if it did
 

@@ -122,11 +122,11 @@ bool wal_append_reset(struct store *store, const struct snapshot_header *snapsho
     header->first_index = snapshot->index;
     header->term = snapshot->term;
     header->time_ns = snapshot->time_ns;
-    if (!write_batch(store, store->reset_block, sizeof *header, 0, NULL)) return false;
-    // What was written before is void: it must not hold up recycling.
+    // The snapshot is durable, so what was written before is void: it must not hold up recycling,
+    // nor this very batch.
     for (uint32_t i = 0; i < store->options.segment_count; i++)
         store->wal.segments[i].max_index = 0;
-    return true;
+    return write_batch(store, store->reset_block, sizeof *header, 0, NULL);
 }
 
 // Completions may come in any order; they are reported in the order of submission.
@@ -146,8 +146,8 @@ void wal_landed(struct store *store, uint64_t flight, int32_t result) {
         if (status == 0) wal->durable = f->sequence;
         if (f->request != NULL)
             store_finish(store, f->request, status);
-        else if (status == 0)
-            snapshot_reset_landed(store);
+        else
+            snapshot_reset_landed(store, status);
         wal->flight_first++;
     }
 }

@@ -58,8 +58,10 @@ struct wal_record { // its bytes follow, padded to 8; its index is first_index +
 };
 static_assert(sizeof(struct wal_record) == 24, "record is 24 bytes");
 
-#define HARD_STATE_MAGIC 0x44524843u // "CHRD"
-struct hard_state_block {            // two of them, written in turn, each in its own 4 KiB block
+#define HARD_STATE_MAGIC      0x44524843u // "CHRD"
+#define HARD_STATE_RECOVERING 1u          // acknowledged entries may be missing: no vote yet
+#define HARD_STATE_MEMORY     2u // this life's entries are acknowledged without being written
+struct hard_state_block {        // two copies, each in its own 4 KiB block
     uint32_t magic;
     uint16_t version;
     uint16_t node;
@@ -69,7 +71,7 @@ struct hard_state_block {            // two of them, written in turn, each in it
     uint64_t sequence;
     uint64_t term;
     uint16_t vote;
-    uint16_t reserved16;
+    uint16_t flags;
     uint32_t reserved;
 };
 static_assert(sizeof(struct hard_state_block) == 48, "hard state is 48 bytes");

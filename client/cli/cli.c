@@ -114,7 +114,10 @@ enum exit_status cli_failed(const struct cli *cli, conclave_t *handle, const cha
     const char *sentence = conclave_status_sentence(status);
     bool silent = status == CONCLAVE_TIMEOUT || status == CONCLAVE_UNKNOWN;
     const char *problem = silent ? conclave_problem(handle) : NULL;
-    output_error("%s: %s (%s)%s%s%s", what, sentence, conclave_status_name(status),
+    if (problem && status == CONCLAVE_TIMEOUT) { // the problem gives the better advice
+        sentence = "No answer came in time; nothing was changed.";
+    }
+    output_error("%s: %s: %s%s%s%s", what, conclave_status_name(status), sentence,
                  problem ? " " : "", problem ? problem : "", silent ? cli_endpoints_hint(cli) : "");
     return exit_status_of(status);
 }

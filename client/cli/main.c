@@ -6,9 +6,7 @@
 #include <string.h>
 
 #include "cli.h"
-#ifdef CLI_HAS_DEV
 #include "dev.h"
-#endif
 
 static const struct {
     const char *name;
@@ -16,9 +14,6 @@ static const struct {
 } verbs[] = {
     {"lock", verb_lock},   {"lease", verb_lease},   {"holders", verb_holders},
     {"queue", verb_queue}, {"status", verb_status}, {"counters", verb_counters},
-#ifdef CLI_HAS_DEV
-    {"dev", NULL},
-#endif
 };
 #define VERBS (sizeof verbs / sizeof *verbs)
 
@@ -32,9 +27,7 @@ static const char help[] =
     "  conclave queue NAME               who waits for it\n"
     "  conclave status                   every node: role, progress, agreement\n"
     "  conclave counters                 every node's counters\n"
-#ifdef CLI_HAS_DEV
     "  conclave dev                      a three-node cluster on this machine, to try things\n"
-#endif
     "  conclave VERB --help              more on each, with an example\n"
     "  conclave --version\n"
     "\n"
@@ -49,10 +42,8 @@ static int show_help(void) {
 }
 
 static int run_verb(struct cli *cli, struct args *args, const char *name) {
-#ifdef CLI_HAS_DEV
     if (strcmp(name, "dev") == 0)
         return cli_dev(args->count - args->at + 1, args->words + args->at - 1);
-#endif
     for (size_t i = 0; i < VERBS; i++) {
         if (strcmp(name, verbs[i].name) != 0) continue;
         args->verb = verbs[i].name;

@@ -163,6 +163,12 @@ static size_t column_width(const struct records *records, size_t i) {
     return width;
 }
 
+static size_t last_shown(const struct records *records) { // its text needs no padding
+    size_t i = records->column_count - 1;
+    while (i > 0 && !records->columns[i].title) i--;
+    return i;
+}
+
 // Row `row`, or the heading for SIZE_MAX.
 static void print_row(const struct records *records, const size_t *widths, size_t row,
                       bool colours) {
@@ -182,7 +188,7 @@ static void print_row(const struct records *records, const size_t *widths, size_
             text = cell_shown(column, cell, buffer);
             colour = cell->present ? cell->colour : COLOUR_DIM;
         }
-        bool last = i + 1 == records->column_count;
+        bool last = i == last_shown(records);
         bool right = is_right_aligned(column->kind);
         (void)fputs(between, stdout);
         print_cell(text, last && !right ? shown_width(text) : widths[i], right,

@@ -130,16 +130,16 @@ static void compare(struct findings *findings, const struct fanout *fanout, uint
 }
 
 static void examine(struct findings *findings, const struct fanout *fanout) {
-    bool any = false, led = false;
+    bool any = false, led = false; // a leader is named, be it an endpoint of ours or not
     for (uint32_t i = 0; i < fanout->count; i++) {
         any |= answered(&fanout->nodes[i]);
-        led |= leads(&fanout->nodes[i]);
+        led |= answered(&fanout->nodes[i]) && fanout->nodes[i].node.leader != 0;
         for (uint32_t j = i + 1; j < fanout->count; j++) compare(findings, fanout, i, j);
     }
     if (any && !led) {
         find(findings, false, "no_leader",
-             "None of the nodes that answered leads: an election is under way, the leader is not "
-             "among the endpoints, or more than half of the nodes are down.");
+             "None of the nodes that answered knows a leader: an election is under way, or more "
+             "than half of the nodes are down or cut off.");
     }
 }
 
@@ -182,7 +182,6 @@ static int show(struct cli *cli, const struct fanout *fanout) {
     bool json = cli->format == OUTPUT_JSON;
     struct findings findings = {.problems = json ? json_array() : NULL};
     json_t *object = NULL;
-    enum exit_status reached = fanout_reached(cli, fanout);
     if (json) {
         examine(&findings, fanout);
         object = json_pack("{s:o}", "problems", findings.problems);
@@ -194,6 +193,7 @@ static int show(struct cli *cli, const struct fanout *fanout) {
         add(&records, &fanout->nodes[i], findings.differs[i], json);
     }
     cli_print(cli, &records, object, "nodes");
+    enum exit_status reached = fanout_reached(cli, fanout);
     if (!json) examine(&findings, fanout); // its sentences below the table
     return findings.contradiction ? EXIT_DIVERGED : reached;
 }

@@ -6,8 +6,10 @@ struct raft_entry raft_entry_at(const struct raft *raft, uint64_t index) {
 }
 
 struct raft_hard_state raft_hard_state(const struct raft *raft) {
-    return (struct raft_hard_state){
-        .term = raft->term, .vote = raft->vote, .sequence = raft->hard_sequence};
+    return (struct raft_hard_state){.term = raft->term,
+                                    .vote = raft->vote,
+                                    .sequence = raft->hard_sequence,
+                                    .recovering = raft->recovering};
 }
 
 enum wire_role raft_role(const struct raft *raft) {
@@ -62,7 +64,7 @@ uint64_t raft_time(const struct raft *raft, uint64_t now_ns) {
 }
 
 uint64_t raft_counter(const struct raft *raft, enum raft_counter counter) {
-    return raft->counters[counter];
+    return __atomic_load_n(&raft->counters[counter], __ATOMIC_RELAXED);
 }
 
 const char *raft_counter_name(enum raft_counter counter) {

@@ -10,6 +10,12 @@ void raft_change_hard_state(struct raft *raft, uint64_t term, uint16_t vote) {
     if (raft->effects != NULL) raft->effects->hard_state_changed = true;
 }
 
+void raft_end_recovery(struct raft *raft) {
+    raft->recovering = false;
+    raft->hard_sequence++; // what may be forgotten now is part of the hard state
+    raft->effects->hard_state_changed = true;
+}
+
 void raft_on_hard_state_durable(struct raft *raft, uint64_t sequence) {
     if (sequence > raft->hard_sequence || sequence <= raft->hard_durable) {
         RAFT_COUNT(raft, STALE_DURABLE);
@@ -62,8 +68,9 @@ void raft_on_snapshot_installed(struct raft *raft, uint64_t index, uint64_t term
         RAFT_COUNT(raft, STALE_DURABLE); // an older snapshot never removes a newer log
         return;
     }
+    // Its entries arrived meanwhile by append; this node may even have been elected since.
+    if (raft_meet_snapshot(raft, index, term)) return;
     assert(raft->role != WIRE_ROLE_LEADER && "a leader's log holds all that is committed");
-    if (raft_meet_snapshot(raft, index, term)) return; // its entries arrived meanwhile by append
     if (raft->role != WIRE_ROLE_FOLLOWER) raft_become_follower(raft, raft->term, 0);
     raft_log_reset(&raft->log, index, term, time_ns);
     raft->commit = index;

@@ -120,7 +120,7 @@ struct raft_message *raft_send(struct raft *raft, uint16_t peer, uint16_t type) 
 }
 
 static void receive(struct raft *raft, const struct raft_message *message) {
-    if (raft_peer_by_id(raft, message->peer) == NULL) {
+    if (raft_peer_by_id(raft, message->peer) == NULL || message->term > RAFT_TERM_MAX) {
         RAFT_COUNT(raft, STALE_MESSAGES);
         return;
     }

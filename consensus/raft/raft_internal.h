@@ -12,6 +12,9 @@
 // Entries and bytes only an election's no-op may use, so that a full log can still get a leader. 64
 // elections without one compaction between them are a broken cluster.
 #define RAFT_NOOP_RESERVE 64u
+// No cluster gets here by elections. A message that claims to have is broken, and believing it
+// would leave no term to elect anybody in.
+#define RAFT_TERM_MAX (UINT64_MAX / 2)
 // A leader whose own disk has not finished a write for this many election time-outs hands over:
 // long enough for a hiccup, short enough that clients see a pause and not an outage.
 #define RAFT_DISK_STALL_ELECTIONS 10u
@@ -84,6 +87,7 @@ struct raft {
     uint64_t time_base_ns;
     uint64_t noop_index;
     uint64_t context;
+    uint64_t context_ns;    // when it was last raised by the heartbeat
     uint32_t reads_waiting; // not yet in a batch
     uint32_t read_first;    // ring of batches: read_first .. read_last (endless)
     uint32_t read_last;
@@ -97,7 +101,11 @@ struct raft {
     uint64_t counters[RAFT_COUNTERS];
 };
 
-#define RAFT_COUNT(raft, name) ((raft)->counters[RAFT_COUNT_##name]++)
+// One writer, readers on any thread: a plain store on every processor, but said to be atomic.
+#define RAFT_COUNT_N(raft, name, n)                                                                \
+    __atomic_store_n(&(raft)->counters[RAFT_COUNT_##name],                                         \
+                     (raft)->counters[RAFT_COUNT_##name] + (n), __ATOMIC_RELAXED)
+#define RAFT_COUNT(raft, name) RAFT_COUNT_N(raft, name, 1)
 
 static inline uint32_t raft_majority(const struct raft *raft) {
     return raft->options.node_count / 2u + 1u;
@@ -148,6 +156,7 @@ void raft_read_advance(struct raft *raft);
 
 // persist.c
 void raft_change_hard_state(struct raft *raft, uint64_t term, uint16_t vote);
+void raft_end_recovery(struct raft *raft);
 void raft_on_durable(struct raft *raft, uint64_t index, uint64_t term, uint64_t epoch);
 void raft_on_hard_state_durable(struct raft *raft, uint64_t sequence);
 void raft_on_compact(struct raft *raft, uint64_t index);

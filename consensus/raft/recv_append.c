@@ -36,6 +36,12 @@ static uint64_t store_entries(struct raft *raft, const struct raft_message *mess
             if (raft_log_term(&raft->log, index) == entry->term) continue;
             raft_truncate(raft, index);
         }
+        // Below the commit index the predecessor's term is not compared: a broken peer's entries
+        // could still fall behind what is here.
+        if (entry->term < raft_log_last_term(&raft->log)) {
+            RAFT_COUNT(raft, STALE_MESSAGES);
+            return index - 1;
+        }
         if (raft->durable == raft->log.last) raft->durable_moved_ns = raft->now_ns;
         if (!raft_log_append(&raft->log, entry)) {
             RAFT_COUNT(raft, LOG_FULL);
@@ -68,7 +74,7 @@ static void accept(struct raft *raft, const struct raft_message *message) {
 
     bool caught_up = message->flags & WIRE_APPEND_RECOVERED;
     if (raft->recovering && caught_up && raft->durable >= message->append.prev_index)
-        raft->recovering = false;
+        raft_end_recovery(raft);
 
     raft->prev_seen = message->append.prev_index;
     // Entries that are new are answered when durable; all else at once: a heartbeat, a context to

@@ -2,8 +2,11 @@
 #include "raft_internal.h"
 
 void raft_peer_heard(struct raft *raft, struct raft_peer *peer, uint64_t context) {
+    // Each heartbeat has a context of its own, so a living peer brings a new one before long; an
+    // answer held up or doubled on the way does not make a silent peer look alive (6.2).
+    if (context <= peer->context_acked || context > raft->context) return;
+    peer->context_acked = context;
     peer->heard_ns = raft->now_ns;
-    if (context > peer->context_acked && context <= raft->context) peer->context_acked = context;
 }
 
 // A node without its log (memory durability, damaged disk) starts from nothing, whatever it had

@@ -8,10 +8,12 @@
 
 void raft_truncate(struct raft *raft, uint64_t from) {
     assert(from > raft->commit && "committed entries are never truncated");
-    raft->counters[RAFT_COUNT_ENTRIES_TRUNCATED] += raft->log.last + 1 - from;
+    RAFT_COUNT_N(raft, ENTRIES_TRUNCATED, raft->log.last + 1 - from);
     raft_log_truncate(&raft->log, from);
     if (raft->durable >= from) raft->durable = from - 1;
-    if (raft->persist_next > from) raft->persist_next = from;
+    // Writes in flight end under the older epoch and will not count: what they carry and is kept
+    // is written again.
+    if (raft->persist_next > raft->durable + 1) raft->persist_next = raft->durable + 1;
     if (raft->matched >= from) raft->matched = from - 1;
     if (raft->match_reported >= from) raft->match_reported = from - 1;
     raft->epoch++; // completions of writes begun before no longer count
@@ -100,13 +102,11 @@ static void replicate_to(struct raft *raft, struct raft_peer *peer) {
 
 void raft_replicate(struct raft *raft) {
     if (raft->role != WIRE_ROLE_LEADER) return;
-    for (uint32_t i = 0; i < raft->peer_count; i++) {
-        struct raft_peer *peer = &raft->peers[i];
-        // Each heartbeat asks for a fresh echo, so that an old one cannot pass for a living peer.
-        if (raft->now_ns - peer->sent_ns >= raft->options.heartbeat_ns) {
-            raft->context++;
-            break;
-        }
+    // Each heartbeat time asks for a fresh echo, however much is being sent anyway: an old one
+    // cannot pass for a living peer.
+    if (raft->now_ns - raft->context_ns >= raft->options.heartbeat_ns) {
+        raft->context++;
+        raft->context_ns = raft->now_ns;
     }
     for (uint32_t i = 0; i < raft->peer_count; i++) replicate_to(raft, &raft->peers[i]);
 }

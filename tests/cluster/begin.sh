@@ -31,6 +31,7 @@ cluster_test_clean() {
     if [ $status != 0 ] && [ $status != 77 ] && [ -n "${CLUSTER_DIR:-}" ]; then
         tail -n 8 "$CLUSTER_DIR"/*.log >&2 || true
     fi
+    if [ -n "$LEDGER" ]; then kill -KILL "$LEDGER" 2> /dev/null || true; fi
     cluster_kill "${!CLUSTER_PID[@]}"
     for directory in $MOUNTS; do umount "$directory" 2> /dev/null || true; done
     cluster_remove
@@ -53,11 +54,10 @@ ledger_stop() {
     [ $status = 0 ] || die "the books and the cluster differ: see ledger.log below"
 }
 
-# The names of counters are those of 'conclave counters', which lists nodes in the order of the
-# endpoints: node 1 first.
+# A counter of one node since its start, by the name that 'conclave counters' shows.
 counter() { # NODE NAME
-    conclave counters -w json | jq -r --argjson node "$1" --arg name "$2" \
-        '.nodes[$node - 1].counters[$name] // 0'
+    conclave counters -e "$(cut -d, -f"$1" <<< "$ENDPOINTS")" -w json | jq -r --arg name "$2" \
+        '.nodes[0].counters[$name] // 0'
 }
 a_follower() {
     conclave status -w json | jq -r '[.. | objects | select(.role? == "follower") | .node][0]'

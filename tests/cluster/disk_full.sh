@@ -4,7 +4,8 @@
 # on, and recovers by itself when there is room again.
 #
 #   tests/cluster/disk_full.sh BUILD udp|dpdk [DRIVER]
-CLUSTER_SEGMENT=2MiB
+# shellcheck disable=SC2034 # read by cluster_config
+CLUSTER_SEGMENT=1MiB
 . "$(dirname "$0")/begin.sh"
 [ "$(id -u)" = 0 ] || skip "needs root to mount a small file system"
 cluster_test_prepare "$@"
@@ -18,8 +19,8 @@ small_disk() { # NODE SIZE-IN-MIB
     MOUNTS="$MOUNTS $directory"
 }
 
-say "node 1 on a disk of 5 MiB, with a WAL of 8"
-small_disk 1 5
+say "node 1 on a disk of 3 MiB, with a WAL of 4"
+small_disk 1 3
 status=0
 in_net timeout 20 "$BIN/dataplane/conclaved" --config "$CLUSTER_DIR/node1.ini" \
     > "$CLUSTER_DIR/too-small.log" 2>&1 || status=$?
@@ -29,7 +30,7 @@ grep -qiE 'no space|full|free' "$CLUSTER_DIR/too-small.log" || die "the message 
 umount "$CLUSTER_DIR/data1"
 rm -rf "$CLUSTER_DIR/data1"
 
-small_disk 3 24
+small_disk 3 16
 cluster_start 1 2 3
 cluster_wait_leader
 ledger_start 90
