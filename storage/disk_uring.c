@@ -78,7 +78,6 @@ static int fill(const struct disk_uring *d, int fd, const char *name, uint64_t f
         }
     }
     if (result == 0 && fsync(fd) != 0) result = -errno;
-    if (result == 0 && fsync(d->directory_fd) != 0) result = -errno;
     free(zeros);
     return result;
 }
@@ -95,6 +94,8 @@ static int uring_open(struct disk *disk, uint32_t file, const char *name, uint64
     // A crash while the file was being made leaves it short: finish it.
     uint64_t have = (uint64_t)info.st_size & ~4095ull;
     if (result == 0 && have < bytes) result = fill(d, fd, name, have, bytes);
+    // Also where an earlier start made the file and was killed before it synced the directory.
+    if (result == 0 && bytes > 0 && fsync(d->directory_fd) != 0) result = -errno;
     if (result != 0) {
         close(fd);
         return result;
@@ -276,21 +277,37 @@ static void sync_parent(const char *directory) {
     close(fd);
 }
 
+// The ring itself is made later, by the thread that polls. Where the kernel would refuse it, that
+// is said now and not found out by writes that never end.
+static bool ring_allowed(char error[256]) {
+    struct io_uring probe;
+    int result = io_uring_queue_init(1, &probe, 0);
+    if (result == 0) {
+        io_uring_queue_exit(&probe);
+        return true;
+    }
+    snprintf(error, 256,
+             "the kernel refuses io_uring (%s): allow it (sysctl kernel.io_uring_disabled=0, the "
+             "container's seccomp profile, or the locked-memory limit)",
+             strerror(-result));
+    return false;
+}
+
 struct disk *disk_uring_open(const char *directory, char error[256]) {
+    if (!ring_allowed(error)) return NULL;
     struct disk_uring *d = calloc(1, sizeof *d);
     if (d == NULL) return NULL;
     d->disk.ops = &uring_ops;
     d->directory_fd = d->lock_fd = -1;
     for (uint32_t i = 0; i < DISK_FILES_MAX; i++) d->fds[i] = -1;
     snprintf(d->directory, sizeof d->directory, "%s", directory);
-    if (mkdir(directory, 0700) == 0)
-        sync_parent(directory);
-    else if (errno != EEXIST) {
+    if (mkdir(directory, 0700) != 0 && errno != EEXIST) {
         snprintf(error, 256, "cannot create %.150s: %s: its parent must exist and be writable",
                  directory, strerror(errno));
         uring_close(&d->disk);
         return NULL;
     }
+    sync_parent(directory); // whoever made it may have been killed before it did
     d->directory_fd = open(directory, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
     if (d->directory_fd >= 0)
         d->lock_fd = openat(d->directory_fd, "lock", O_RDWR | O_CREAT | O_CLOEXEC, 0600);

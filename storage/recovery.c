@@ -134,16 +134,19 @@ static struct chain follow(struct store *store, uint32_t segment, uint32_t *pass
     struct chain chain = {.segment = segment};
     uint64_t covered = store->snapshot.header.index;
     if (!read_batch(store, segment, 0, &header)) return chain;
-    uint64_t hash;
+    uint64_t hash, reached = 0;
     do {
         if (place.offset == 0) *passed |= 1u << place.segment;
         if (header.flags & WAL_RESET) {
             // Nothing before it counts: either that snapshot is here, or one as new.
             chain.whole = header.first_index <= covered;
+        } else if (header.first_index > (reached > covered ? reached : covered) + 1) {
+            chain.whole = false; // it went on behind a snapshot that is not here any more
         } else if (place.offset == 0 && !chain.whole && header.first_index <= covered + 1) {
             chain.segment = place.segment; // all that is needed begins here
             chain.whole = true;
         }
+        reached = header.first_index + header.entries - !(header.flags & WAL_RESET);
         chain.life = header.life;
         chain.last = header.sequence;
         hash = XXH3_64bits(store->scan, sizeof header + header.bytes);

@@ -157,7 +157,10 @@ static bool propose(struct raft *raft, const void *data, uint16_t length, bool r
         RAFT_COUNT(raft, PROPOSALS_REFUSED);
         return false;
     }
-    if (raft->effects->proposed++ == 0) raft->effects->proposed_first = raft->log.last;
+    if (raft->effects->proposed++ == 0) {
+        raft->effects->proposed_first = raft->log.last;
+        raft->effects->proposed_term = raft->term;
+    }
     return true;
 }
 
@@ -200,6 +203,7 @@ void raft_step(struct raft *raft, uint64_t now_ns, const struct raft_event *even
     effects->message_count = 0;
     effects->proposed = 0;
     effects->proposed_first = 0;
+    effects->proposed_term = 0;
     effects->read_count = 0;
     effects->reads_aborted = 0;
     effects->snapshot_peers = 0;

@@ -150,6 +150,7 @@ struct raft_effects {
     uint32_t message_count;
     uint32_t proposed; // of this step's RAFT_EVENT_PROPOSE, the first so many were appended ...
     uint64_t proposed_first; // ... at consecutive indices from here; the rest were refused
+    uint64_t proposed_term;  // ... in this term: by now other entries may lie there
     uint32_t read_count;
     uint32_t reads_aborted;  // the oldest so many reads will not be answered here
     uint32_t snapshot_peers; // bit i: nodes[i] needs the newest snapshot (repeated each step)

@@ -99,21 +99,18 @@ void stage_release_reads(struct stage_consensus *stage) {
         stage->read_ready += effects->reads[i].count;
         stage->read_index = effects->reads[i].index; // rises: commit does
     }
-    for (uint32_t i = 0; i < effects->reads_aborted; i++) {
-        // Those released before stay: they were confirmed while this node led.
-        const struct stage_read *read = &stage->reads[stage->read_ready % STAGE_READS];
-        stage_count(stage, STAGE_COUNT_READS_ABORTED, 1);
+    // Aborted are the oldest not released. Those released before stay: they were confirmed while
+    // this node led.
+    uint32_t aborted = effects->reads_aborted;
+    for (uint32_t i = 0; i < aborted; i++) {
+        const struct stage_read *read = &stage->reads[(stage->read_ready + i) % STAGE_READS];
         stage_refuse(stage, read->endpoint, &read->asked.request, WIRE_NOT_LEADER);
-        // Aborted ones are the oldest not released: close the gap by moving the start of the rest.
-        if (stage->read_ready == stage->read_first) {
-            stage->read_first++;
-            stage->read_ready++;
-        } else {
-            for (uint32_t k = stage->read_ready; k + 1 != stage->read_last; k++)
-                stage->reads[k % STAGE_READS] = stage->reads[(k + 1) % STAGE_READS];
-            stage->read_last--;
-        }
     }
+    stage_count(stage, STAGE_COUNT_READS_ABORTED, aborted);
+    if (aborted == 0) return;
+    for (uint32_t k = stage->read_ready + aborted; k != stage->read_last; k++)
+        stage->reads[(k - aborted) % STAGE_READS] = stage->reads[k % STAGE_READS];
+    stage->read_last -= aborted;
 }
 
 uint32_t stage_answer_reads(struct stage_consensus *stage) {

@@ -25,7 +25,7 @@ uint32_t stage_persist(struct stage_consensus *stage) {
     uint64_t first, epoch;
     // While the log restarts behind a received snapshot nothing may be written before or after it
     // that belongs to the other side.
-    if (stage->receiver.final_sent) return 0;
+    if (stage_transfer_closing(stage)) return 0;
     while (stage->free_append_count > 0 && raft_unpersisted(stage->raft, &first, &epoch) > 0) {
         struct store_request *request = stage->free_append[--stage->free_append_count];
         uint64_t last = raft_last(stage->raft), index = first;

@@ -222,7 +222,7 @@ void stage_settle_proposals(struct stage_consensus *stage) {
         if (i < effects->proposed) {
             uint64_t index = effects->proposed_first + i;
             stage->pending[index & stage->pending_mask] = (struct stage_pending){
-                .index = index, .term = raft_term_at(stage->raft, index), .endpoint = endpoint};
+                .index = index, .term = effects->proposed_term, .endpoint = endpoint};
         } else if (endpoint != 0) {
             bool leads = raft_role(stage->raft) == WIRE_ROLE_LEADER;
             stage_count(stage, leads ? STAGE_COUNT_BUSY_LOG : STAGE_COUNT_NOT_LEADER, 1);

@@ -242,6 +242,8 @@ void stage_give_snapshot_request(struct stage_consensus *stage, struct store_req
 void stage_push(struct stage_consensus *stage, struct store_request *request);
 
 // transfer.c
+// All of a received snapshot is here: until it is installed no append may begin.
+bool stage_transfer_closing(const struct stage_consensus *stage);
 void stage_transfer_messages(struct stage_consensus *stage);
 uint32_t stage_transfer_step(struct stage_consensus *stage);
 void stage_transfer_read(struct stage_consensus *stage, struct store_request *request);

@@ -7,22 +7,46 @@
 
 enum { HELD_FULL = STORE_COUNTERS, APPEND_US_SUM, APPEND_US_MAX, HARD_STATE_US_MAX };
 
+static enum stage_lane lane_of(const struct store_request *request) {
+    switch (request->type) {
+    case STORE_APPEND:
+        return LANE_LOG;
+    case STORE_HARD_STATE:
+        return LANE_HARD_STATE;
+    case STORE_SNAPSHOT_WRITE:
+        return LANE_SNAPSHOT_WRITE;
+    default:
+        return LANE_SNAPSHOT_READ;
+    }
+}
+
+static void sort(struct stage_wal *stage, uint64_t now_ns) {
+    void *arrived[STAGE_WAL_REQUESTS];
+    uint32_t count = ring_take(stage->from_consensus, arrived, STAGE_WAL_REQUESTS);
+    for (uint32_t i = 0; i < count; i++) {
+        struct store_request *request = arrived[i];
+        request->submitted_ns = now_ns;
+        enum stage_lane lane = lane_of(request);
+        uint32_t at = stage->lanes[lane].last++ % STAGE_WAL_REQUESTS;
+        stage->lanes[lane].waiting[at] = request;
+    }
+}
+
 static uint32_t submit(struct stage_wal *stage, uint64_t now_ns) {
     uint32_t submitted = 0;
-    for (;;) {
-        if (stage->held == NULL) {
-            void *next;
-            if (ring_take(stage->from_consensus, &next, 1) == 0) return submitted;
-            stage->held = next;
-            stage->held->submitted_ns = now_ns;
+    sort(stage, now_ns);
+    for (uint32_t i = 0; i < STAGE_LANES; i++) {
+        while (stage->lanes[i].first != stage->lanes[i].last) {
+            uint32_t at = stage->lanes[i].first % STAGE_WAL_REQUESTS;
+            if (!store_submit(stage->store, stage->lanes[i].waiting[at])) {
+                COUNTER_ADD(stage->counters[HELD_FULL], 1);
+                break;
+            }
+            stage->lanes[i].first++;
+            submitted++;
         }
-        if (!store_submit(stage->store, stage->held)) {
-            COUNTER_ADD(stage->counters[HELD_FULL], 1);
-            return submitted;
-        }
-        stage->held = NULL;
-        submitted++;
     }
+    return submitted;
 }
 
 static void keep_max(_Atomic uint64_t *max, uint64_t us) {

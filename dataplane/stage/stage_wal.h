@@ -1,5 +1,7 @@
 // The wal stage: hands requests of the consensus stage to the store and brings them back finished.
-// A request the store has no room for waits here, and those behind it, so that order is kept.
+// A request the store has no room for waits here, and those of its kind behind it, so that their
+// order is kept. Kinds do not wait for each other: a full log is freed by a snapshot, which must
+// not queue behind the append that waits for that.
 #ifndef CONCLAVE_STAGE_WAL_H
 #define CONCLAVE_STAGE_WAL_H
 
@@ -15,11 +17,16 @@
 // Behind the store's own: held_full, append_us_sum, append_us_max, hard_state_us_max.
 #define STAGE_WAL_COUNT_EXTRA 4u
 
+enum stage_lane { LANE_LOG, LANE_HARD_STATE, LANE_SNAPSHOT_WRITE, LANE_SNAPSHOT_READ, STAGE_LANES };
+
 struct stage_wal {
     struct store *store;
     struct rte_ring *from_consensus;
     struct rte_ring *to_consensus;
-    struct store_request *held;
+    struct { // a ring, endless
+        struct store_request *waiting[STAGE_WAL_REQUESTS];
+        uint32_t first, last;
+    } lanes[STAGE_LANES];
     _Atomic uint32_t used_percent; // of the WAL ring, for the consensus stage
     _Atomic uint32_t failed;
     // Copies of the store's counters, so that another thread may read them.

@@ -162,7 +162,8 @@ static bool ready_for(struct stage_consensus *stage, const struct wire_snapshot 
                                  .index = chunk->last_index,
                                  .term = chunk->last_term,
                                  .time_ns = chunk->time_ns,
-                                 .total = chunk->total};
+                                 .total = chunk->total,
+                                 .heard_ns = stage->now_ns};
     return true;
 }
 
@@ -189,6 +190,24 @@ static bool overtaken(const struct stage_consensus *stage) {
     return raft_commit(stage->raft) >= r->index || raft_term_at(stage->raft, r->index) == r->term;
 }
 
+bool stage_transfer_closing(const struct stage_consensus *stage) {
+    const struct stage_receiver *r = &stage->receiver;
+    return r->peer != 0 && r->received > 0 && r->received == r->total && !r->failed;
+}
+
+// The last piece goes to the disk when all is here and no append is on its way there: those belong
+// to the log before the restart. New ones wait meanwhile, see stage_persist().
+static void finish_receiving(struct stage_consensus *stage) {
+    struct stage_receiver *r = &stage->receiver;
+    if (!stage_transfer_closing(stage) || r->final_sent) return;
+    if (overtaken(stage)) {
+        r->failed = true;
+        if (r->in_flight == 0) end_receiving(stage);
+    } else if (stage->free_append_count == STAGE_APPENDS) {
+        push_received(stage, true);
+    }
+}
+
 // True if the chunk was the next one and has been taken.
 static bool take_chunk(struct stage_consensus *stage, const struct wire_snapshot *chunk) {
     struct stage_receiver *r = &stage->receiver;
@@ -199,12 +218,11 @@ static bool take_chunk(struct stage_consensus *stage, const struct wire_snapshot
     memcpy(r->filling->data + r->filling->bytes, chunk + 1, chunk->bytes);
     r->filling->bytes += chunk->bytes;
     r->received += chunk->bytes;
-    bool last = r->received == r->total;
-    if (last && overtaken(stage)) {
-        r->failed = true;
-        return false;
-    }
-    if (last || r->filling->bytes == STORE_SNAPSHOT_BYTES) push_received(stage, last);
+    r->heard_ns = stage->now_ns;
+    if (r->received == r->total)
+        finish_receiving(stage);
+    else if (r->filling->bytes == STORE_SNAPSHOT_BYTES)
+        push_received(stage, false);
     return true;
 }
 
@@ -222,10 +240,9 @@ static void on_chunk(struct stage_consensus *stage, const struct wire_snapshot *
         stage_count(stage, STAGE_COUNT_CHUNKS_REFUSED, 1);
         return;
     }
-    r->heard_ns = stage->now_ns;
     if (!take_chunk(stage, chunk)) stage_count(stage, STAGE_COUNT_CHUNKS_REFUSED, 1);
     // The whole is acknowledged only when it is durable.
-    if (r->received < r->total) say_how_far(stage, chunk, endpoint, r->received);
+    if (r->peer != 0 && r->received < r->total) say_how_far(stage, chunk, endpoint, r->received);
 }
 
 void stage_transfer_written(struct stage_consensus *stage, struct store_request *request) {
@@ -268,6 +285,7 @@ void stage_transfer_messages(struct stage_consensus *stage) {
 uint32_t stage_transfer_step(struct stage_consensus *stage) {
     struct stage_receiver *r = &stage->receiver;
     struct stage_sender *s = &stage->sender;
+    finish_receiving(stage);
     if (r->peer != 0 && r->in_flight == 0 &&
         stage->now_ns - r->heard_ns > STAGE_TRANSFER_GIVE_UP_NS)
         end_receiving(stage);

@@ -8,8 +8,8 @@
 
 struct file {
     bool exists;
-    uint8_t *bytes;
-    uint64_t size;
+    uint8_t *bytes; // zero from size to capacity
+    uint64_t size, capacity;
 };
 
 struct operation {
@@ -43,9 +43,12 @@ static struct disk_memory *memory_of(const struct disk *disk) {
 
 static void grow(struct file *f, uint64_t size) {
     if (size <= f->size) return;
-    f->bytes = realloc(f->bytes, size);
-    if (f->bytes == NULL) abort();
-    memset(f->bytes + f->size, 0, size - f->size);
+    if (size > f->capacity) {
+        f->bytes = realloc(f->bytes, size);
+        if (f->bytes == NULL) abort();
+        memset(f->bytes + f->capacity, 0, size - f->capacity);
+        f->capacity = size;
+    }
     f->size = size;
 }
 
@@ -167,16 +170,21 @@ void disk_memory_destroy(struct disk *disk) {
     free(m);
 }
 
+void disk_memory_erase(struct disk *disk) {
+    struct disk_memory *m = memory_of(disk);
+    disk_memory_crash(disk);
+    for (uint32_t i = 0; i < DISK_FILES_MAX; i++) {
+        if (m->files[i].size > 0) memset(m->files[i].bytes, 0, m->files[i].size);
+        m->files[i].exists = false;
+        m->files[i].size = 0;
+    }
+}
+
 uint8_t *disk_memory_file(struct disk *disk, uint32_t file, uint64_t size) {
     struct file *f = &memory_of(disk)->files[file];
     if (size > 0) f->exists = true;
     grow(f, size);
     return f->bytes;
-}
-
-void disk_memory_truncate(struct disk *disk, uint32_t file, uint64_t size) {
-    struct file *f = &memory_of(disk)->files[file];
-    if (size < f->size) f->size = size;
 }
 
 uint32_t disk_memory_pending(const struct disk *disk) {

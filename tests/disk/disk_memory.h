@@ -13,7 +13,7 @@ void disk_memory_destroy(struct disk *disk);
 // The file's bytes, to read and to damage; NULL if it was never opened. Made `size` bytes long,
 // zero-filled, where it is shorter; size 0 leaves it.
 uint8_t *disk_memory_file(struct disk *disk, uint32_t file, uint64_t size);
-void disk_memory_truncate(struct disk *disk, uint32_t file, uint64_t size);
+void disk_memory_erase(struct disk *disk); // as new
 
 uint32_t disk_memory_pending(const struct disk *disk);
 // Of operation `which`, oldest pending first: all of it happens, and is reported by the next poll.

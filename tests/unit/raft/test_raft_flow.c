@@ -202,16 +202,23 @@ static void test_proposals_are_refused_when_not_leader(void **state) {
 static void test_deposed_in_the_same_step(void **state) {
     open_three();
     solo_lead(&s);
+    uint64_t term = raft_term(s.raft);
     solo_propose(&s, 2);
-    struct raft_message m = {.peer = 3, .type = WIRE_APPEND, .term = raft_term(s.raft) + 1};
+    struct raft_entry entry = {
+        .term = term + 1, .data = "12345678", .length = 8, .type = RAFT_ENTRY_COMMAND};
+    struct raft_message m = {.peer = 3, .type = WIRE_APPEND, .term = term + 1};
     m.append.prev_index = raft_last(s.raft);
-    m.append.prev_term = raft_term(s.raft);
+    m.append.prev_term = term;
+    m.append.count = 1; // takes the place of the first
+    m.append.entries = &entry;
     solo_event(&s, (struct raft_event){.type = RAFT_EVENT_MESSAGE, .message = m});
     solo_propose(&s, 2);
     solo_step(&s);
     assert_int_equal(s.effects.proposed, 2);
     assert_int_equal(s.effects.proposed_first, 2);
-    assert_int_equal(raft_last(s.raft), 3);
+    assert_int_equal(s.effects.proposed_term, term);
+    assert_int_equal(raft_last(s.raft), 2);
+    assert_int_equal(raft_term_at(s.raft, 2), term + 1);
     assert_int_equal(raft_role(s.raft), WIRE_ROLE_FOLLOWER);
     // Its appends of that step, if any, can still be read.
     for (uint32_t i = 0; i < s.effects.message_count; i++) {

@@ -269,6 +269,40 @@ static void test_damaged_snapshot_is_remembered_over_restarts(void **state) {
     assert_int_equal(f.found.snapshot_index, 10);
 }
 
+// Power went between a received snapshot and the RESET behind it, so that the log goes on behind
+// the snapshot with nothing in between. Then that snapshot is damaged: what follows it has no
+// ground.
+static void test_log_behind_a_lost_snapshot_is_not_replayed(void **state) {
+    (void)state;
+    hard_state(1, 0, false);
+    append(1, 3, 100, 1);
+    snapshot(3, false);
+    memset(&f.snapshot.snapshot, 0, sizeof f.snapshot.snapshot);
+    f.snapshot.snapshot.index = 50;
+    f.snapshot.snapshot.term = 1;
+    f.snapshot.snapshot.final = f.snapshot.snapshot.install = true;
+    assert_true(store_submit(f.store, &f.snapshot));
+    struct store_request *done[4];
+    for (uint32_t written = 0; written < 3;) {
+        (void)store_poll(f.store, done, 4);
+        if (disk_memory_pending(f.disk) == 0) continue;
+        disk_memory_land(f.disk, 0);
+        written++;
+    }
+    boot();
+    assert_int_equal(f.found.snapshot_index, 50);
+    append(51, 3, 100, 2);
+    boot();
+    assert_false(f.found.damaged);
+    assert_int_equal(f.last, 53);
+    uint32_t newest = STORE_FILE_SNAP + f.store->snapshot.newest;
+    disk_memory_file(f.disk, newest, 0)[8192] ^= 1;
+    boot();
+    assert_true(f.found.damaged);
+    assert_int_equal(f.found.snapshot_index, 3);
+    assert_int_equal(f.last, 0);
+}
+
 // A client's value may look like a batch that proves damage: it is a value all the same.
 static void test_no_value_passes_for_a_batch(void **state) {
     (void)state;
@@ -488,6 +522,7 @@ int main(void) {
         TEST(test_a_log_begun_anew_is_found_again),
         TEST(test_damage_is_remembered_over_restarts),
         TEST(test_damaged_snapshot_is_remembered_over_restarts),
+        TEST(test_log_behind_a_lost_snapshot_is_not_replayed),
         TEST(test_no_value_passes_for_a_batch),
         TEST(test_unreadable_sector_is_damage),
         TEST(test_acknowledged_vote_survives_the_loss_of_either_copy),
