@@ -89,19 +89,13 @@ void lease_expire(struct machine *m, const struct wire_expiry *expiries, uint32_
     }
 }
 
-// How many renewed leases may be filed anew in one call beyond what it returns: a burst of a
-// million granted at once must not stall the leader's round.
-#define REFILE_MAX 256u
-
 uint32_t machine_due_leases(struct machine *m, uint64_t time_ns, struct wire_expiry *out,
                             uint32_t max) {
-    uint32_t count = 0, slot;
-    for (uint32_t refiled = 0; count < max && refiled < REFILE_MAX;) {
-        if ((slot = wheel_pop(&m->lease_wheel, time_ns)) == 0) break;
+    uint32_t count = 0, slot, budget = MACHINE_WHEEL_BUDGET;
+    while (count < max && (slot = wheel_pop(&m->lease_wheel, time_ns, &budget)) != 0) {
         const struct lease *lease = lease_at(m, slot);
-        if (lease_alive(lease, time_ns)) {
+        if (lease_alive(lease, time_ns)) { // renewed since it was filed
             wheel_put(&m->lease_wheel, slot, lease->deadline_ns);
-            refiled++;
             continue;
         }
         out[count++] = (struct wire_expiry){.lease = lease->id, .renewals = lease->renewals};

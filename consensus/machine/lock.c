@@ -203,8 +203,8 @@ void lock_expire_waits(struct machine *m, const struct wire_wait_expiry *waits, 
 
 uint32_t machine_due_waits(struct machine *m, uint64_t time_ns, struct wire_wait_expiry *out,
                            uint32_t max) {
-    uint32_t count = 0, slot;
-    while (count < max && (slot = wheel_pop(&m->wait_wheel, time_ns)) != 0) {
+    uint32_t count = 0, slot, budget = MACHINE_WHEEL_BUDGET;
+    while (count < max && (slot = wheel_pop(&m->wait_wheel, time_ns, &budget)) != 0) {
         const struct claim *claim = claim_at(m, slot);
         out[count++] = (struct wire_wait_expiry){.claim = claim->id,
                                                  .lock = lock_at(m, claim->lock)->created,

@@ -133,6 +133,10 @@ static_assert(sizeof(struct snapshot_header) == 8 + 40 + 4 * TABLES + 4 &&
                   sizeof(struct snapshot_header) % 8 == 0,
               "no padding");
 
+// Wheel entries touched in one call: each may miss the cache, so this is some 50 us, whatever was
+// granted at once. What is left is done in the next round.
+#define MACHINE_WHEEL_BUDGET 512u
+
 struct snapshot_out {
     bool active;
     bool begun;

@@ -46,6 +46,8 @@ static void file(struct wheel *wheel, uint32_t item) {
     struct wheel_link *link = &wheel->links[item];
     locate(wheel, link->when_ns, &level, &digit);
     uint32_t *head = &wheel->heads[level][digit];
+    link->level = (uint16_t)level;
+    link->digit = (uint16_t)digit;
     link->prev = 0;
     link->next = *head;
     if (*head != 0) wheel->links[*head].prev = item;
@@ -53,10 +55,10 @@ static void file(struct wheel *wheel, uint32_t item) {
     wheel->occupied[level][digit / 64] |= 1ull << (digit % 64);
 }
 
-static void unfile(struct wheel *wheel, uint32_t item) {
-    uint32_t level, digit;
-    struct wheel_link *link = &wheel->links[item];
-    locate(wheel, link->when_ns, &level, &digit);
+// Out of its slot, wherever that is; when_ns stays.
+static void take_out(struct wheel *wheel, uint32_t item) {
+    const struct wheel_link *link = &wheel->links[item];
+    uint32_t level = link->level, digit = link->digit;
     if (link->prev != 0)
         wheel->links[link->prev].next = link->next;
     else
@@ -64,7 +66,11 @@ static void unfile(struct wheel *wheel, uint32_t item) {
     if (link->next != 0) wheel->links[link->next].prev = link->prev;
     if (wheel->heads[level][digit] == 0)
         wheel->occupied[level][digit / 64] &= ~(1ull << (digit % 64));
-    link->when_ns = 0;
+}
+
+static void unfile(struct wheel *wheel, uint32_t item) {
+    take_out(wheel, item);
+    wheel->links[item].when_ns = 0;
 }
 
 void wheel_put(struct wheel *wheel, uint32_t item, uint64_t when_ns) {
@@ -94,29 +100,34 @@ static bool next_slot(const struct wheel *wheel, uint32_t *level, uint32_t *digi
     return false;
 }
 
-static void cascade(struct wheel *wheel, uint32_t level, uint32_t digit) {
-    uint32_t item = wheel->heads[level][digit];
-    wheel->heads[level][digit] = 0;
-    wheel->occupied[level][digit / 64] &= ~(1ull << (digit % 64));
-    while (item != 0) {
-        uint32_t next = wheel->links[item].next;
+// Moves the items of the slot that the wheel has entered down. False: the budget ran out.
+static bool move_down(struct wheel *wheel, uint32_t *budget) {
+    uint32_t level = wheel->moving_level, item;
+    if (level == 0) return true;
+    while ((item = wheel->heads[level][wheel->moving_digit]) != 0) {
+        if (*budget == 0) return false;
+        --*budget;
+        take_out(wheel, item);
         file(wheel, item);
-        item = next;
     }
+    wheel->moving_level = 0;
+    return true;
 }
 
-uint32_t wheel_pop(struct wheel *wheel, uint64_t now_ns) {
+uint32_t wheel_pop(struct wheel *wheel, uint64_t now_ns, uint32_t *budget) {
     uint32_t level, digit;
     uint64_t tick, now_tick = now_ns >> WHEEL_TICK_SHIFT;
-    while (next_slot(wheel, &level, &digit, &tick)) {
+    while (move_down(wheel, budget) && next_slot(wheel, &level, &digit, &tick)) {
         if (tick > now_tick && tick != wheel->tick) return 0;
+        wheel->tick = tick;
         if (level > 0) {
-            wheel->tick = tick;
-            cascade(wheel, level, digit);
+            wheel->moving_level = level;
+            wheel->moving_digit = digit;
             continue;
         }
-        wheel->tick = tick;
         for (uint32_t item = wheel->heads[0][digit]; item != 0; item = wheel->links[item].next) {
+            if (*budget == 0) return 0;
+            --*budget;
             if (wheel->links[item].when_ns > now_ns) continue;
             unfile(wheel, item);
             return item;
@@ -129,6 +140,7 @@ uint32_t wheel_pop(struct wheel *wheel, uint64_t now_ns) {
 uint64_t wheel_next(const struct wheel *wheel) {
     uint32_t level, digit;
     uint64_t tick;
+    if (wheel->moving_level != 0) return 0;
     if (!next_slot(wheel, &level, &digit, &tick)) return UINT64_MAX;
     // The wheel's own slot may hold what is overdue by any amount.
     return tick == wheel->tick ? 0 : tick << WHEEL_TICK_SHIFT;
