@@ -29,6 +29,15 @@ bool stage_snapshot_due(const struct stage_consensus *stage) {
            machine_applied(stage->machine) > stage->snapshot.newest_index;
 }
 
+// Half of what was left when a snapshot fell due is used up: nothing else may go before it.
+bool stage_snapshot_pressing(const struct stage_consensus *stage) {
+    uint32_t wal = atomic_load_explicit(stage->wal_used_percent, memory_order_relaxed);
+    uint32_t log = raft_log_used_percent(stage->raft);
+    uint32_t limit = (stage->options.snapshot_percent + 100) / 2;
+    return (wal >= limit || log >= limit) &&
+           machine_applied(stage->machine) > stage->snapshot.newest_index;
+}
+
 static void begin(struct stage_consensus *stage) {
     struct stage_snapshot *s = &stage->snapshot;
     s->state = SNAPSHOT_WRITING;

@@ -233,6 +233,7 @@ void stage_upkeep(struct stage_consensus *stage);
 // snapshot.c
 uint32_t stage_snapshot_step(struct stage_consensus *stage);
 bool stage_snapshot_due(const struct stage_consensus *stage);
+bool stage_snapshot_pressing(const struct stage_consensus *stage);
 void stage_snapshot_written(struct stage_consensus *stage, struct store_request *request);
 void stage_restore_begin(struct stage_consensus *stage);
 void stage_restore_go_on(struct stage_consensus *stage);

@@ -32,7 +32,8 @@ static void begin_sending(struct stage_consensus *stage) {
     uint16_t peer = node_in_need(stage);
     // Not while a newer one is being written over the other file: it would become the newest.
     if (peer == 0 || snapshot->state != SNAPSHOT_IDLE || snapshot->newest_index == 0 ||
-        snapshot->newest_index + 1 < raft_first(stage->raft) || stage->restoring)
+        snapshot->newest_index + 1 < raft_first(stage->raft) || stage->restoring ||
+        stage_snapshot_due(stage))
         return;
     stage->sender = (struct stage_sender){
         .peer = peer,
@@ -294,7 +295,8 @@ uint32_t stage_transfer_step(struct stage_consensus *stage) {
         return 0;
     }
     bool stalled = stage->now_ns - s->progress_ns > STAGE_TRANSFER_GIVE_UP_NS;
-    if (stalled || !still_in_need(stage, s->peer)) {
+    // A slow peer must not fill the log of those that keep up.
+    if (stalled || !still_in_need(stage, s->peer) || stage_snapshot_pressing(stage)) {
         end_sending(stage);
         return 0;
     }
