@@ -1,6 +1,6 @@
 // See harness.h. Google Benchmark decides how often to run; this file translates, and prints one
 // aligned line per benchmark: name, median time per item, items per second, and with repetitions
-// how far they lay apart.
+// the best of them and how far they lay apart.
 //
 //   micro --benchmark_filter=RE --benchmark_repetitions=5 --benchmark_min_time=0.1
 //   micro --benchmark_out=FILE --benchmark_out_format=json
@@ -92,7 +92,8 @@ class Table : public benchmark::BenchmarkReporter {
   public:
     bool ReportContext(const Context &) override {
         width_ = static_cast<int>(longest_name);
-        printf("%-*s %12s %12s %10s\n", width_, "benchmark", "time/item", "items/s", "spread");
+        printf("%-*s %12s %12s %12s %10s\n", width_, "benchmark", "time/item", "items/s", "best",
+               "spread");
         return true;
     }
 
@@ -116,9 +117,9 @@ class Table : public benchmark::BenchmarkReporter {
         printf("%-*s %12s %12s", width_, name.c_str(), time_words(median * 1e9).c_str(),
                rate_words(1 / median).c_str());
         if (seconds.size() > 1)
-            printf(" %8.0f %%\n", spread);
+            printf(" %12s %8.0f %%\n", time_words(seconds.front() * 1e9).c_str(), spread);
         else
-            printf(" %10s\n", "-");
+            printf(" %12s %10s\n", "-", "-");
         fflush(stdout);
     }
 

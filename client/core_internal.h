@@ -82,6 +82,7 @@ enum wait_state { WAIT_FREE = 0, WAIT_ASKING, WAIT_QUEUED, WAIT_POLLING };
 struct core_wait { // a lock being acquired
     uint8_t state; // enum wait_state
     uint8_t name_length;
+    bool closing;                 // its lease is being revoked: a grant that crosses that is none
     struct core_request *request; // while WAIT_ASKING or WAIT_POLLING
     uint64_t lease;
     uint64_t session; // that asked
@@ -228,6 +229,7 @@ void lock_event(struct core *core, const struct wire_event *event);
 void lock_leader_changed(struct core *core);
 void lock_lease_lost(struct core *core, uint64_t lease); // holds are dropped at once ...
 void lock_end_waits(struct core *core, uint64_t lease, uint16_t status); // ... waits told after
+void lock_lease_closing(struct core *core, uint64_t lease); // grants under it are none any more
 void lock_close(struct core *core);
 uint64_t lock_next_timeout(const struct core *core);
 

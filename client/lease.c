@@ -210,7 +210,10 @@ uint16_t core_lease_close(struct core *core, uint64_t now_ns, uint64_t id, core_
     struct core_lease *lease = find(core, id);
     if (!lease || lease->state == LEASE_OPENING) return WIRE_BAD_REQUEST;
     uint16_t status = core_start(core, now_ns, &call, done, context);
-    if (status == WIRE_OK) (void)core_lease_forget(core, now_ns, id);
+    if (status == WIRE_OK) {
+        lock_lease_closing(core, id);
+        (void)core_lease_forget(core, now_ns, id);
+    }
     return status;
 }
 

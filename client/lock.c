@@ -44,7 +44,8 @@ static void granted(struct core *core, struct core_wait *wait, const struct core
     struct core_result result = *answer;
     result.op = WIRE_OP_LOCK_ACQUIRE;
     result.lease = wait->lease;
-    if (lease_is_lost(core, wait->lease)) { // its holder has been told to stop: this is not ours
+    // Its holder has been told to stop, or has told us to: this is not ours.
+    if (wait->closing || lease_is_lost(core, wait->lease)) {
         fail_wait(core, wait, WIRE_LEASE_EXPIRED);
         return;
     }
@@ -293,6 +294,13 @@ void lock_leader_changed(struct core *core) {
 void lock_lease_lost(struct core *core, uint64_t lease) {
     for (uint32_t i = 0; i < core->options.locks; i++) {
         if (core->holds[i].lease == lease) core->holds[i].depth = 0;
+    }
+}
+
+void lock_lease_closing(struct core *core, uint64_t lease) {
+    for (uint32_t i = 0; i < core->options.operations; i++) {
+        struct core_wait *wait = &core->waits[i];
+        if (wait->state != WAIT_FREE && wait->lease == lease) wait->closing = true;
     }
 }
 

@@ -493,8 +493,11 @@ void request_tick(struct core *core) {
         struct core_request *request = &core->requests[i];
         if (request->state == REQUEST_READY) {
             struct core_result result = request->result;
+            // Re-entry under a lease that was lost or closed since.
             bool acquired = result.op == WIRE_OP_LOCK_ACQUIRE && result.status == WIRE_OK;
-            if (acquired && lease_is_lost(core, result.lease)) result.status = WIRE_LEASE_EXPIRED;
+            if (acquired && core_lease_remaining_ns(core, core->now_ns, result.lease) == 0) {
+                result.status = WIRE_LEASE_EXPIRED;
+            }
             request_finish(core, request, &result);
         } else if (request_is_active(request) && request->deadline_ns <= core->now_ns) {
             expire(core, request);

@@ -148,6 +148,8 @@ static int run(const struct config *config) {
     sigaddset(&signals, SIGINT);
     sigaddset(&signals, SIGUSR1);
     pthread_sigmask(SIG_BLOCK, &signals, NULL);
+    // A log beyond `ulimit -f` is an error of the disk (EFBIG) that stops the node with a sentence.
+    signal(SIGXFSZ, SIG_IGN);
 
     char error[256];
     fprintf(stderr, "conclaved %s\n", CONCLAVE_VERSION_TEXT);

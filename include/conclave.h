@@ -262,7 +262,8 @@ struct conclave_lease_options {
     void *context;            // for on_lost
 };
 
-// Grants a lease and keeps it. As lease_grant.
+// Grants a lease and keeps it. As lease_grant, and CONCLAVE_LEASE_EXPIRED: the answer took longer
+// than the lease lives.
 enum conclave_status conclave_lease_open_start(conclave_t *handle,
                                                const struct conclave_lease_options *options,
                                                conclave_done_fn done, void *context);
@@ -271,7 +272,8 @@ enum conclave_status conclave_lease_open_start(conclave_t *handle,
 enum conclave_status conclave_lease_adopt_start(conclave_t *handle, uint64_t lease,
                                                 const struct conclave_lease_options *options,
                                                 conclave_done_fn done, void *context);
-// Stops keeping it and revokes it. Its locks count as not held from this call on. As lease_revoke.
+// Stops keeping it and revokes it. Its locks count as not held from this call on, and what is still
+// being acquired under it ends with CONCLAVE_LEASE_EXPIRED or CONCLAVE_NO_LEASE. As lease_revoke.
 enum conclave_status conclave_lease_close_start(conclave_t *handle, uint64_t lease,
                                                 conclave_done_fn done, void *context);
 // Stops keeping it; it runs out at the server. CONCLAVE_OK, or _NO_LEASE if it is not kept here.

@@ -38,7 +38,10 @@ cluster_network() {
     ip -n "$CLUSTER_NS" link set br0 up
     # One veth per node, and one more for a client or a ping-pong on a DPDK port of its own.
     for i in $(seq $((CLUSTER_NODES + 1))); do
-        ip -n "$CLUSTER_NS" link add "d$i" type veth peer name "b$i"
+        # DPDK's af_packet names its fanout group by process id XOR interface index, and two equal
+        # names on two interfaces are an error: indices far apart keep processes started one after
+        # the other from meeting.
+        ip -n "$CLUSTER_NS" link add "d$i" index $((i << 12)) type veth peer name "b$i"
         ip netns exec "$CLUSTER_NS" sysctl -qw "net.ipv6.conf.d$i.disable_ipv6=1"
         ip -n "$CLUSTER_NS" link set "b$i" master br0 up
         ip -n "$CLUSTER_NS" link set "d$i" up

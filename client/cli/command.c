@@ -10,6 +10,7 @@
 #include <sys/prctl.h>
 #include <sys/stat.h>
 #include <sys/wait.h>
+#include <time.h>
 #include <unistd.h>
 
 #include "exit_status.h"
@@ -43,8 +44,9 @@ int command_find(const char *name) {
 
 // ---------------------------------------------------------------- starting
 
-static bool in_foreground(void) {
-    return isatty(STDIN_FILENO) && tcgetpgrp(STDIN_FILENO) == getpgrp();
+// The group in the foreground of our terminal; -1: we have none.
+static pid_t foreground(void) {
+    return tcgetpgrp(STDIN_FILENO);
 }
 
 // A background group that sets the foreground is sent SIGTTOU unless that is blocked.
@@ -57,10 +59,15 @@ static void give_terminal(pid_t group) {
     (void)sigprocmask(SIG_SETMASK, &before, NULL);
 }
 
+// Back from the command, if it has it.
+static void take_terminal(const struct command *command) {
+    if (command->terminal && foreground() == command->process) give_terminal(getpgrp());
+}
+
 // In the child. Returns only if the command cannot be run.
-static void become(char **words, const sigset_t *mask, bool terminal, pid_t parent) {
+static void become(char **words, const sigset_t *mask, bool ahead, pid_t parent) {
     (void)setpgid(0, 0);
-    if (terminal) give_terminal(getpgrp());
+    if (ahead) give_terminal(getpgrp());
     if (prctl(PR_SET_PDEATHSIG, SIGKILL) != 0) return;
     if (getppid() != parent) raise(SIGKILL); // it died before that took effect
     (void)sigprocmask(SIG_SETMASK, mask, NULL);
@@ -70,11 +77,12 @@ static void become(char **words, const sigset_t *mask, bool terminal, pid_t pare
 int command_start(struct command *command, char **words, const sigset_t *mask) {
     int report[2]; // closed by a successful exec, else carries errno
     if (pipe2(report, O_CLOEXEC) != 0) return errno;
-    bool terminal = in_foreground();
+    bool terminal = foreground() >= 0;
+    bool ahead = terminal && foreground() == getpgrp();
     pid_t parent = getpid();
     pid_t process = fork();
     if (process == 0) {
-        become(words, mask, terminal, parent);
+        become(words, mask, ahead, parent);
         int error = errno;
         (void)!write(report[1], &error, sizeof error);
         _exit(EXIT_NOT_RUN);
@@ -90,7 +98,7 @@ int command_start(struct command *command, char **words, const sigset_t *mask) {
         } while (told < 0 && errno == EINTR);
         if (told == (ssize_t)sizeof error) {
             (void)waitpid(process, NULL, 0);
-            if (terminal) give_terminal(getpgrp());
+            take_terminal(command);
         } else {
             error = 0;
         }
@@ -116,14 +124,22 @@ void command_signal(const struct command *command, int number) {
     (void)kill(-command->process, number);
 }
 
-void command_stop_along(const struct command *command) {
-    if (!command->terminal) return;
-    give_terminal(getpgrp());
+bool command_stop_along(const struct command *command) {
+    sigset_t set, before;
+    (void)sigemptyset(&set);
+    (void)sigaddset(&set, SIGCONT);
+    (void)sigprocmask(SIG_BLOCK, &set, &before); // continues us all the same, and stays to be seen
+    take_terminal(command);
     (void)kill(0, SIGTSTP); // the whole job, as the terminal would
+    bool stopped = sigtimedwait(&set, NULL, &(struct timespec){0}) == SIGCONT;
+    (void)sigprocmask(SIG_SETMASK, &before, NULL);
+    // Without a shell that could continue us the kernel does not stop us. Then the command goes on
+    // too, but not to read from a terminal that it is not to have, again and again.
+    return stopped || foreground() == getpgrp();
 }
 
 void command_continue(const struct command *command) {
-    if (command->terminal && in_foreground()) give_terminal(command->process);
+    if (foreground() == getpgrp()) give_terminal(command->process);
     command_signal(command, SIGCONT);
 }
 
@@ -134,6 +150,6 @@ int command_finish(const struct command *command, bool group_too) {
     do {
         reaped = waitpid(command->process, &status, 0);
     } while (reaped < 0 && errno == EINTR);
-    if (command->terminal) give_terminal(getpgrp());
+    take_terminal(command);
     return WIFSIGNALED(status) ? EXIT_SIGNAL_BASE + WTERMSIG(status) : WEXITSTATUS(status);
 }

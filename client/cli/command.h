@@ -15,7 +15,7 @@
 
 struct command {
     pid_t process; // and its group
-    bool terminal; // its group was given our terminal
+    bool terminal; // there is one that both may stand in the foreground of
 };
 enum command_state { COMMAND_RUNS, COMMAND_STOPPED, COMMAND_ENDED };
 
@@ -26,9 +26,9 @@ int command_find(const char *name);
 int command_start(struct command *command, char **words, const sigset_t *mask);
 enum command_state command_poll(const struct command *command);
 void command_signal(const struct command *command, int number); // to the whole group
-// After COMMAND_STOPPED: stops this program too, if both share a terminal. Returns when it is
-// continued; the command is still stopped then.
-void command_stop_along(const struct command *command);
+// After COMMAND_STOPPED, with a terminal: stops this program too. Returns when it is continued; the
+// command is still stopped then. False: it is to stay so.
+bool command_stop_along(const struct command *command);
 void command_continue(const struct command *command);
 // After COMMAND_ENDED: its exit status as a shell has it. With group_too, what is left of its group
 // is killed first.

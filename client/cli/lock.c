@@ -50,7 +50,8 @@ static const char help[] =
     "SIGTERM a grace before the cluster can give the lock to another, and SIGKILL before that\n"
     "happens; if the cluster says that the lease is gone already, SIGKILL at once. If this "
     "program\n"
-    "is killed, CMD gets SIGKILL from the kernel (what CMD started does not).\n"
+    "is killed, CMD gets SIGKILL from the kernel (what CMD started does not). A CMD that becomes\n"
+    "another user (sudo) cannot be ended by us: put conclave inside of it.\n"
     "Stopped by Ctrl-Z, both stop; nothing renews the lease then, and if it is lost CMD is ended "
     "as\n"
     "soon as it is continued.\n"
@@ -334,8 +335,8 @@ static void supervise(struct lock *lock, const struct command *command) {
         if (continued) command_continue(command);
         enum command_state state = command_poll(command);
         if (state == COMMAND_ENDED) return;
-        continued = state == COMMAND_STOPPED && command->terminal;
-        if (continued) command_stop_along(command);
+        bool stopped = state == COMMAND_STOPPED && command->terminal;
+        continued = stopped && command_stop_along(command);
     }
 }
 

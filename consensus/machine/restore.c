@@ -107,6 +107,7 @@ bool machine_restore_write(struct machine *m, const void *bytes, uint32_t length
             in->buffered = 0;
         }
     }
+    if (in->bad) machine_clear(m);
     return !in->bad;
 }
 

@@ -91,6 +91,12 @@ void session_run(struct machine *m, const struct wire_request *request, struct m
     struct session *session = session_at(m, slot); // touch has made it editable
     uint64_t sequence = request->sequence;
     struct cached_reply *cached = &session->replies[sequence % WIRE_SESSION_WINDOW];
+    // First, since after a jump forward the cache still holds replies that the window has left.
+    if (session->highest >= WIRE_SESSION_WINDOW &&
+        sequence <= session->highest - WIRE_SESSION_WINDOW) {
+        reply->status = WIRE_STALE_SEQUENCE;
+        return;
+    }
     if (cached->sequence == sequence) {
         reply->status = cached->status;
         reply->detail = cached->detail;
@@ -99,11 +105,6 @@ void session_run(struct machine *m, const struct wire_request *request, struct m
         reply->op = cached->op;
         reply->duplicate = true;
         find_claim(m, reply);
-        return;
-    }
-    if (session->highest >= WIRE_SESSION_WINDOW &&
-        sequence <= session->highest - WIRE_SESSION_WINDOW) {
-        reply->status = WIRE_STALE_SEQUENCE;
         return;
     }
     execute(m, request, reply);

@@ -110,6 +110,8 @@ uint16_t machine_validate(const struct wire_request *request, uint32_t length, b
     if (request->head.type != WIRE_REQUEST || request->head.length != length ||
         ((bytes + 7u) & ~7u) != length || request->head.flags != 0)
         return WIRE_BAD_REQUEST;
+    for (uint32_t at = bytes; at < length; at++)
+        if (((const uint8_t *)request)[at] != 0) return WIRE_BAD_REQUEST;
     if (!rule_of(request->op, &uses) || (wire_op_is_internal(request->op) && !internal))
         return WIRE_BAD_REQUEST;
     if (!fields_fit(request, uses) || !amount_in_range(request) || !value_fits(request))

@@ -64,7 +64,7 @@ uint64_t raft_time(const struct raft *raft, uint64_t now_ns) {
 }
 
 uint64_t raft_counter(const struct raft *raft, enum raft_counter counter) {
-    return raft->counters[counter];
+    return __atomic_load_n(&raft->counters[counter], __ATOMIC_RELAXED);
 }
 
 const char *raft_counter_name(enum raft_counter counter) {

@@ -225,7 +225,7 @@ bool raft_wants_snapshot(const struct raft *raft, uint16_t peer, uint64_t term,
 uint64_t raft_time(const struct raft *raft, uint64_t now_ns);
 uint64_t raft_context(const struct raft *raft); // newest context, to be put into snapshot chunks
 
-// Counters, by name for people; values since creation.
+// Counters, by name for people; values since creation. May be read from any thread.
 enum raft_counter {
     RAFT_COUNT_ELECTIONS_STARTED, // real candidacies
     RAFT_COUNT_PREVOTES_STARTED,

@@ -102,7 +102,11 @@ struct raft {
     uint64_t counters[RAFT_COUNTERS];
 };
 
-#define RAFT_COUNT(raft, name) ((raft)->counters[RAFT_COUNT_##name]++)
+// One writer, readers on any thread: a plain store on every processor, but said to be atomic.
+#define RAFT_COUNT_N(raft, name, n)                                                                \
+    __atomic_store_n(&(raft)->counters[RAFT_COUNT_##name],                                         \
+                     (raft)->counters[RAFT_COUNT_##name] + (n), __ATOMIC_RELAXED)
+#define RAFT_COUNT(raft, name) RAFT_COUNT_N(raft, name, 1)
 
 static inline uint32_t raft_majority(const struct raft *raft) {
     return raft->options.node_count / 2u + 1u;

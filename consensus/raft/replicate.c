@@ -8,7 +8,7 @@
 
 void raft_truncate(struct raft *raft, uint64_t from) {
     assert(from > raft->commit && "committed entries are never truncated");
-    raft->counters[RAFT_COUNT_ENTRIES_TRUNCATED] += raft->log.last + 1 - from;
+    RAFT_COUNT_N(raft, ENTRIES_TRUNCATED, raft->log.last + 1 - from);
     raft_log_truncate(&raft->log, from);
     if (raft->durable >= from) raft->durable = from - 1;
     // Writes in flight end under the older epoch and will not count: what they carry and is kept

@@ -334,6 +334,12 @@ static bool find_device(const char *device, uint16_t *id, char error[256]) {
         *id = (uint16_t)rte_eth_find_next_owned_by(0, RTE_ETH_DEV_NO_OWNER);
         return true;
     }
+    if (rte_eth_dev_count_avail() == 0) {
+        snprintf(error, 256,
+                 "DPDK has no device: its own lines above say why one failed; else add a --vdev to "
+                 "the EAL arguments, or bind the NIC to vfio-pci");
+        return false;
+    }
     list_devices(names, sizeof names);
     snprintf(error, 256,
              "which DPDK device? There are: %s. Name one, or have exactly one (--vdev, vfio-pci)",

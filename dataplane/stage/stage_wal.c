@@ -5,7 +5,7 @@
 
 #include "counters.h"
 
-enum { HELD_FULL = STORE_COUNTERS, APPEND_US_SUM, APPEND_US_MAX };
+enum { HELD_FULL = STORE_COUNTERS, APPEND_US_SUM, APPEND_US_MAX, HARD_STATE_US_MAX };
 
 static enum stage_lane lane_of(const struct store_request *request) {
     switch (request->type) {
@@ -49,12 +49,18 @@ static uint32_t submit(struct stage_wal *stage, uint64_t now_ns) {
     return submitted;
 }
 
-static void time_append(struct stage_wal *stage, uint64_t now_ns, const struct store_request *r) {
-    if (r->type != STORE_APPEND) return;
+static void keep_max(_Atomic uint64_t *max, uint64_t us) {
+    if (us > atomic_load_explicit(max, memory_order_relaxed))
+        atomic_store_explicit(max, us, memory_order_relaxed);
+}
+
+// How long the disk took. A slow write of term and vote is what makes a slow election.
+static void time_write(struct stage_wal *stage, uint64_t now_ns, const struct store_request *r) {
     uint64_t us = (now_ns - r->submitted_ns) / 1000;
+    if (r->type == STORE_HARD_STATE) keep_max(&stage->counters[HARD_STATE_US_MAX], us);
+    if (r->type != STORE_APPEND) return;
     COUNTER_ADD(stage->counters[APPEND_US_SUM], us);
-    if (us > atomic_load_explicit(&stage->counters[APPEND_US_MAX], memory_order_relaxed))
-        atomic_store_explicit(&stage->counters[APPEND_US_MAX], us, memory_order_relaxed);
+    keep_max(&stage->counters[APPEND_US_MAX], us);
 }
 
 static void publish(struct stage_wal *stage) {
@@ -72,7 +78,7 @@ uint32_t stage_wal_poll(struct stage_wal *stage, uint64_t now_ns) {
     struct store_request *done[STAGE_WAL_REQUESTS];
     uint32_t work = submit(stage, now_ns);
     uint32_t count = store_poll(stage->store, done, STAGE_WAL_REQUESTS);
-    for (uint32_t i = 0; i < count; i++) time_append(stage, now_ns, done[i]);
+    for (uint32_t i = 0; i < count; i++) time_write(stage, now_ns, done[i]);
     if (work + count == 0) return 0;
     // Published before the completions, so that who sees one sees what it did to the counters.
     publish(stage);
@@ -88,6 +94,8 @@ const char *stage_wal_counter_name(uint32_t counter) {
         return "append_us_sum";
     case APPEND_US_MAX:
         return "append_us_max";
+    case HARD_STATE_US_MAX:
+        return "hard_state_us_max";
     default:
         return store_counter_name((enum store_counter)counter);
     }

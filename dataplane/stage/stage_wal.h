@@ -14,7 +14,8 @@
 #define STAGE_SNAPSHOTS    4u // two to write while two are filled or read
 #define STAGE_WAL_REQUESTS (STAGE_APPENDS + STAGE_HARD_STATES + STAGE_SNAPSHOTS)
 
-#define STAGE_WAL_COUNT_EXTRA 3u // held_full, append_us_sum, append_us_max behind the store's own
+// Behind the store's own: held_full, append_us_sum, append_us_max, hard_state_us_max.
+#define STAGE_WAL_COUNT_EXTRA 4u
 
 enum stage_lane { LANE_LOG, LANE_HARD_STATE, LANE_SNAPSHOT_WRITE, LANE_SNAPSHOT_READ, STAGE_LANES };
 

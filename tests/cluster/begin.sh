@@ -29,8 +29,11 @@ cluster_test_begin() {
 cluster_test_clean() {
     local status=$? directory
     if [ $status != 0 ] && [ $status != 77 ] && [ -n "${CLUSTER_DIR:-}" ]; then
+        conclave status -w table >&2 || true
+        conclave counters >&2 || true
         tail -n 8 "$CLUSTER_DIR"/*.log >&2 || true
     fi
+    if [ -n "$LEDGER" ]; then kill -KILL "$LEDGER" 2> /dev/null || true; fi
     cluster_kill "${!CLUSTER_PID[@]}"
     for directory in $MOUNTS; do umount "$directory" 2> /dev/null || true; done
     cluster_remove
@@ -53,10 +56,10 @@ ledger_stop() {
     [ $status = 0 ] || die "the books and the cluster differ: see ledger.log below"
 }
 
-# The names of counters are those of 'conclave counters'.
+# A counter of one node since its start, by the name that 'conclave counters' shows.
 counter() { # NODE NAME
-    conclave counters -w json | jq -r --argjson node "$1" --arg name "$2" \
-        '[.. | objects | select(.node? == $node) | .counters[$name]][0] // 0'
+    conclave counters -e "$(cut -d, -f"$1" <<< "$ENDPOINTS")" -w json | jq -r --arg name "$2" \
+        '.nodes[0].counters[$name] // 0'
 }
 a_follower() {
     conclave status -w json | jq -r '[.. | objects | select(.role? == "follower") | .node][0]'

@@ -4,7 +4,8 @@
 # on, and recovers by itself when there is room again.
 #
 #   tests/cluster/disk_full.sh BUILD udp|dpdk [DRIVER]
-CLUSTER_SEGMENT=2MiB
+# shellcheck disable=SC2034 # read by cluster_config
+CLUSTER_SEGMENT=1MiB
 . "$(dirname "$0")/begin.sh"
 [ "$(id -u)" = 0 ] || skip "needs root to mount a small file system"
 cluster_test_prepare "$@"
@@ -18,8 +19,8 @@ small_disk() { # NODE SIZE-IN-MIB
     MOUNTS="$MOUNTS $directory"
 }
 
-say "node 1 on a disk of 5 MiB, with a WAL of 8"
-small_disk 1 5
+say "node 1 on a disk of 3 MiB, with a WAL of 4"
+small_disk 1 3
 status=0
 in_net timeout 20 "$BIN/dataplane/conclaved" --config "$CLUSTER_DIR/node1.ini" \
     > "$CLUSTER_DIR/too-small.log" 2>&1 || status=$?
@@ -29,13 +30,15 @@ grep -qiE 'no space|full|free' "$CLUSTER_DIR/too-small.log" || die "the message 
 umount "$CLUSTER_DIR/data1"
 rm -rf "$CLUSTER_DIR/data1"
 
-small_disk 3 24
+small_disk 3 16
 cluster_start 1 2 3
 cluster_wait_leader
-ledger_start 90
-sleep 1
 say "node 3's disk fills up"
 dd if=/dev/zero of="$CLUSTER_DIR/data3/filler" bs=64k status=none 2> /dev/null || true
+# Small snapshots fit the files there are: let the state outgrow them.
+for _ in $(seq 400); do conclave lease grant 10m > "$CLUSTER_DIR/lease.out"; done
+say "400 leases make its snapshots larger than the disk has room for"
+ledger_start 90
 failed_snapshots() { [ "$(counter 3 node.snapshots_failed)" -gt 0 ]; }
 wait_for 60 "a failed snapshot on node 3" failed_snapshots
 running 3 || die "node 3 stopped"

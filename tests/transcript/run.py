@@ -7,6 +7,8 @@ A transcript reads like a session in a terminal. Lines by how they begin:
 
     # text          for the reader
     needs a cluster starts `conclave dev` on free ports of loopback and sets CONCLAVE_ENDPOINTS
+    needs a terminal  starts a shell with job control in a terminal that echoes nothing
+    > text          typed into that terminal, ^C and ^Z as such; goes on once the expected output has come
     $ command       run by sh in an empty directory; `conclave` is the program under test
     [exit N]        after the output: the exit status expected, where it is not 0
     ? a > b         compares two numbers or words: > >= < <= == != and, for text, contains
@@ -27,6 +29,7 @@ Background. `$ command & name` starts it and goes on once the expected output ha
     $ signal SIGNAL name    sends it one; `cluster` is the cluster
     $ wait for name         until it has ended; further output and exit status are expected here
 """
+import fcntl
 import operator
 import os
 import random
@@ -37,6 +40,7 @@ import socket
 import subprocess
 import sys
 import tempfile
+import termios
 import threading
 import time
 
@@ -60,18 +64,27 @@ class Process:
     """A command whose output is collected as it comes."""
 
     def __init__(self, command, shell_dir, env):
+        self.begin(subprocess.Popen(["sh", "-c", command], cwd=shell_dir, env=env,
+                                    stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
+                                    stderr=subprocess.STDOUT))
+        self.collect(self.process.stdout.fileno())
+
+    def begin(self, process):
         self.started = time.monotonic()
-        self.process = subprocess.Popen(["sh", "-c", command], cwd=shell_dir, env=env,
-                                        stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
-                                        stderr=subprocess.STDOUT)
+        self.process = process
         self.unread = b""
         self.changed = threading.Condition()
         self.closed = False
-        threading.Thread(target=self._collect, daemon=True).start()
 
-    def _collect(self):
+    def collect(self, fd):
+        threading.Thread(target=self._collect, args=[fd], daemon=True).start()
+
+    def _collect(self, fd):
         while True:
-            some = os.read(self.process.stdout.fileno(), 65536)
+            try:
+                some = os.read(fd, 65536)
+            except OSError:  # a terminal without a process
+                some = b""
             with self.changed:
                 self.unread += some
                 self.closed = not some
@@ -113,6 +126,36 @@ class Process:
             self.process.wait()
 
 
+class Terminal(Process):
+    """A shell with job control in a terminal of its own."""
+
+    def __init__(self, shell_dir, env):
+        self.master, slave = os.openpty()
+        modes = termios.tcgetattr(slave)
+        modes[1] &= ~termios.ONLCR
+        modes[3] &= ~termios.ECHO
+        termios.tcsetattr(slave, termios.TCSANOW, modes)
+        env = dict(env, PS1="", PS2="", TERM="dumb")
+        self.begin(subprocess.Popen(
+            ["bash", "--norc", "--noediting", "-i"], cwd=shell_dir, env=env, stdin=slave,
+            stdout=slave, stderr=slave, start_new_session=True,
+            preexec_fn=lambda: fcntl.ioctl(0, termios.TIOCSCTTY, 0)))
+        os.close(slave)
+        self.collect(self.master)
+
+    def type(self, text):
+        control = re.fullmatch(r"\^([A-Z])", text)
+        text = chr(ord(control[1]) - 64) if control else text + "\n"
+        os.write(self.master, text.encode())
+        if control:
+            time.sleep(0.3)  # what is typed while the foreground changes may be thrown away
+
+    def stop(self):
+        os.close(self.master)  # hangs up: SIGHUP to all in it
+        self.process.kill()
+        self.process.wait()
+
+
 def indent(text):
     return "".join("    | %s\n" % line for line in text.splitlines()) or "    | (nothing)\n"
 
@@ -122,7 +165,8 @@ class Transcript:
         self.path, self.work_dir = path, work_dir
         self.names, self.background = {}, {}
         self.env = {k: v for k, v in os.environ.items() if not k.startswith("CONCLAVE_")}
-        self.env["PATH"] = os.path.dirname(os.path.abspath(conclave)) + ":" + self.env["PATH"]
+        ours = [os.path.dirname(os.path.abspath(path)) for path in (conclave, __file__)]
+        self.env["PATH"] = ":".join(ours + [self.env["PATH"]])
         self.env["NO_COLOR"] = ""
         self.commands = 0
 
@@ -136,11 +180,11 @@ class Transcript:
                 line = line.rstrip("\n")
                 if line.startswith("# ") or line == "#":
                     steps.append((number, "prose", line, []))
-                elif line.startswith("$ ") or line.startswith("? "):
+                elif line[:2] in ("$ ", "? ", "> "):
                     steps.append((number, line[0], line[2:], []))
-                elif line.startswith("needs a cluster"):
+                elif line in ("needs a cluster", "needs a terminal"):
                     steps.append((number, "needs", line, []))
-                elif steps and steps[-1][1] == "$":
+                elif steps and steps[-1][1] in "$>":
                     steps[-1][3].append(line)
                 elif line:
                     raise Mismatch("line %d: output without a command: %s" % (number, line))
@@ -186,6 +230,12 @@ class Transcript:
             raise Mismatch("expected\n" + indent("\n".join(lines)) + "  got\n" + indent(got))
         self.names.update(match.groupdict())
 
+    def expect_soon(self, process, lines):
+        lines, _ = self.split_exit(lines)
+        pattern = self.pattern(lines)
+        process.until(lambda got: pattern.match(got))
+        self.expect(pattern, lines, process.take())
+
     @staticmethod
     def split_exit(lines):
         while lines and not lines[-1]:
@@ -218,10 +268,7 @@ class Transcript:
             command, name = words.rsplit("&", 1)
             process = Process("exec " + command, self.work_dir, self.env)
             self.background[name.strip()] = process
-            lines, _ = self.split_exit(lines)
-            pattern = self.pattern(lines)
-            process.until(lambda got: pattern.match(got))
-            self.expect(pattern, lines, process.take())
+            self.expect_soon(process, lines)
         else:
             self.finish(Process(words, self.work_dir, self.env), lines)
 
@@ -254,8 +301,14 @@ class Transcript:
     def run(self):
         for number, kind, text, lines in self.steps():
             try:
-                if kind == "needs":
+                if kind == "needs" and text == "needs a cluster":
                     self.cluster()
+                elif kind == "needs":
+                    self.background["terminal"] = Terminal(self.work_dir, self.env)
+                elif kind == ">":
+                    self.commands += 1
+                    self.background["terminal"].type(self.replaced(text))
+                    self.expect_soon(self.background["terminal"], lines)
                 elif kind == "$":
                     self.command(text, lines)
                 elif kind == "?":

@@ -359,6 +359,45 @@ static void the_end_of_the_lease_ends_the_wait(void **state) {
 
 // ---------------------------------------------------------------- re-entry
 
+// Granted at the server a moment before the revocation arrives there: nobody must take it for
+// theirs.
+static void a_grant_that_crosses_the_close_of_its_lease_is_none(void **state) {
+    struct core_options options = harness_options();
+    struct harness *h = harness_open(12, &options);
+    h->latency_ns = 10 * MS;
+    struct loss loss;
+    uint64_t lease = keep(h, 10000, 0, &loss);
+    uint64_t token = must_acquire(h, "a", bare_lease(h));
+    struct outcome wait, released = {0}, closed = {0};
+    assert_int_equal(acquire(h, "a", lease, WIRE_WAIT_FOREVER, &wait), WIRE_OK);
+    harness_run(h, 100 * MS);
+    assert_int_equal(core_release(h->core, h->now_ns, "a", 1, token, outcome_done, &released),
+                     WIRE_OK);
+    harness_run(h, 5 * MS); // the release is under way
+    assert_int_equal(core_lease_close(h->core, h->now_ns, lease, outcome_done, &closed), WIRE_OK);
+    assert_true(harness_until(h, &wait.told, SECOND));
+    assert_int_equal(wait.result.status, WIRE_LEASE_EXPIRED);
+    assert_true(core_counter(h->core, CORE_COUNT_EVENTS) > 0); // the grant was told of
+    assert_true(harness_until(h, &closed.told, SECOND));
+    assert_int_equal(closed.result.status, WIRE_OK);
+    assert_int_equal(fake_holder(&h->fake, "a"), 0);
+    harness_close(h);
+}
+
+static void a_reentry_that_crosses_the_close_of_its_lease_is_none(void **state) {
+    struct core_options options = harness_options();
+    struct harness *h = harness_open(13, &options);
+    struct loss loss;
+    uint64_t lease = keep(h, 10000, 0, &loss);
+    must_acquire(h, "a", lease);
+    struct outcome again;
+    assert_int_equal(acquire(h, "a", lease, 0, &again), WIRE_OK);
+    assert_int_equal(core_lease_close(h->core, h->now_ns, lease, NULL, NULL), WIRE_OK);
+    assert_true(harness_until(h, &again.told, SECOND));
+    assert_int_equal(again.result.status, WIRE_LEASE_EXPIRED);
+    harness_close(h);
+}
+
 static void reentry_is_counted_here(void **state) {
     struct core_options options = harness_options();
     struct harness *h = harness_open(12, &options);
@@ -461,6 +500,8 @@ int main(void) {
         cmocka_unit_test(a_wait_ends_when_its_time_is_over),
         cmocka_unit_test(a_wait_without_answers_ends_unknown_and_a_late_event_changes_nothing),
         cmocka_unit_test(the_end_of_the_lease_ends_the_wait),
+        cmocka_unit_test(a_grant_that_crosses_the_close_of_its_lease_is_none),
+        cmocka_unit_test(a_reentry_that_crosses_the_close_of_its_lease_is_none),
         cmocka_unit_test(reentry_is_counted_here),
         cmocka_unit_test(held_locks_have_a_limit),
         cmocka_unit_test(believed_holds_are_true_under_a_bad_network),

@@ -7,7 +7,7 @@
 //     since the data plane keeps a table of addresses beside them;
 //   - every command passes machine_validate() first, as it does in a leader.
 //
-// The tests are written from machine.h, conclave_wire.h and the semantics page, not from the
+// The tests are written from machine.h, conclave_wire.h and docs/semantics.md, not from the
 // implementation. Where these leave freedom, a test accepts every answer they permit.
 #ifndef MACHINE_HARNESS_H
 #define MACHINE_HARNESS_H

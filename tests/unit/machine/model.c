@@ -160,6 +160,11 @@ static void acquire_again(struct model *m, struct model_claim *holder, enum agai
     assert_int_equal(reply->token, holder->token);
 }
 
+static uint64_t wait_end(const struct model *m, uint64_t wait_ms) {
+    if (wait_ms == WIRE_WAIT_FOREVER) return UINT64_MAX;
+    return m->time_ns + (m->policy.wait_allowance ? TTL_NS(wait_ms) : wait_ms * MS);
+}
+
 static void put_claim(struct model *m, const struct wire_request *r, uint64_t token) {
     struct model_claim *claim = &m->claims[m->claim_count++];
     *claim = (struct model_claim){.name_length = r->name_length,
@@ -170,9 +175,7 @@ static void put_claim(struct model *m, const struct wire_request *r, uint64_t to
                                   .since_ns = m->time_ns,
                                   .wait_ns = UINT64_MAX};
     memcpy(claim->name, r + 1, r->name_length);
-    if (token == 0 && r->amount != WIRE_WAIT_FOREVER)
-        claim->wait_ns =
-            m->time_ns + (m->policy.wait_allowance ? TTL_NS(r->amount) : r->amount * MS);
+    if (token == 0) claim->wait_ns = wait_end(m, r->amount);
 }
 
 static void acquire_free(struct model *m, const struct wire_request *r,
@@ -208,11 +211,10 @@ static void acquire_held(struct model *m, const struct wire_request *r, struct m
         assert_int_equal(reply->status, WIRE_QUEUED);
         assert_int_equal(reply->token, waits->claim);
         if (m->policy.again_moves) waits->session = r->session;
-        if (m->policy.again_extends && !tries)
-            waits->wait_ns =
-                r->amount == WIRE_WAIT_FOREVER
-                    ? UINT64_MAX
-                    : m->time_ns + (m->policy.wait_allowance ? TTL_NS(r->amount) : r->amount * MS);
+        if (m->policy.again_extends && !tries) {
+            waits->wait_ns = wait_end(m, r->amount);
+            waits->given_ns = 0; // due anew by the new end
+        }
         return;
     }
     if (tries) {
@@ -394,6 +396,7 @@ static void apply_wait_expiries(struct model *m, const struct wire_request *r) {
         for (uint32_t i = 0; i < m->claim_count; i++) {
             struct model_claim *claim = &m->claims[i];
             if (claim->claim != expiry.claim || claim->token != 0) continue;
+            if (claim->wait_ns > m->time_ns) break; // it waits anew, and for longer
             tell(m, claim, WIRE_WAIT_TIMEOUT);
             drop_claim(m, claim);
             break;

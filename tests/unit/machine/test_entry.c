@@ -175,6 +175,28 @@ static void a_restored_machine_compares_from_its_snapshot_on(void **state) {
     }
 }
 
+// A machine that refused a stream is empty, and compares from its first entry on.
+static void a_machine_emptied_by_a_refusal_starts_anew(void **state) {
+    struct lab *lab = lab_open(&limits), *other = lab_bare(&limits);
+    struct client client = client_open(lab);
+    uint64_t lease = grant(lab, &client, 1000);
+    for (int i = 0; i < 50; i++) keepalive(lab, &client, lease);
+    struct stream stream = stream_of(lab);
+    struct lab *third = lab_restored(&limits, &stream); // it has been something before
+    stream.bytes[stream.length - 1] ^= 1;
+    static const uint32_t whole[] = {4096};
+    assert_false(lab_restore(third, &stream, whole, 1));
+    third->silent = true;
+    for (int i = 0; i < 10; i++) lab_follow(third, lab), lab_follow(other, lab);
+    assert_equal_machines(third, other);
+    tick_raw(third, 5, 12345);
+    assert_int_equal(machine_fault(third->machine), MACHINE_FAULT_DIVERGED);
+    stream_free(&stream);
+    lab_close(third);
+    lab_close(other);
+    lab_close(lab);
+}
+
 // ---------------------------------------------------------------- entries that cannot be
 
 static void assert_stops(uint8_t type, const void *data, uint32_t length) {
@@ -242,6 +264,7 @@ int main(void) {
         cmocka_unit_test(a_tick_carries_time_and_agrees),
         cmocka_unit_test(a_tick_with_another_hash_stops_the_node),
         cmocka_unit_test(a_restored_machine_compares_from_its_snapshot_on),
+        cmocka_unit_test(a_machine_emptied_by_a_refusal_starts_anew),
         cmocka_unit_test(malformed_entries_stop_the_node),
         cmocka_unit_test(a_first_noop_without_limits_stops_the_node),
     };

@@ -153,6 +153,66 @@ static void a_wait_ends_at_its_time(void **state) {
     }
 }
 
+// At a grant the waiter's wait is looked at once more, as its lease is.
+static void a_waiter_whose_wait_is_over_is_passed_over(void **state) {
+    struct scene *s = *state;
+    uint64_t late = must_queue(s->lab, &s->client, "x", s->lease[0], 100);
+    uint64_t next = must_queue(s->lab, &s->client, "x", s->lease[1], 200);
+    lab_later(s->lab, 150 * MS);
+    must_release(s->lab, &s->client, "x", s->token); // before EXPIRE_WAITS is applied
+    assert_int_equal(s->lab->notice_count, 2);
+    assert_int_equal(notice_of(s->lab, late)->status, WIRE_WAIT_TIMEOUT);
+    assert_int_equal(notice_of(s->lab, next)->status, WIRE_OK);
+    assert_sizes(s->lab, 1, 81, 1, 1);
+}
+
+// A waiter keeps its place over a reconnect of its client: asking again under the same lease gets
+// that place, with the new wait, and the new session is the one that is told.
+static void asking_again_keeps_the_place_with_the_new_wait(void **state) {
+    struct scene *s = *state;
+    struct client again = client_open(s->lab);
+    uint64_t first = must_queue(s->lab, &s->client, "x", s->lease[0], 100);
+    uint64_t second = must_queue(s->lab, &s->client, "x", s->lease[1], WIRE_WAIT_FOREVER);
+    struct wire_wait_expiry due[2];
+    uint64_t now = s->lab->time_ns;
+    s->lab->time_ns = now + 100 * MS; // the leader looks ahead of the entry that asks again
+    assert_int_equal(due_waits(s->lab, due, 2), 1);
+    s->lab->time_ns = now + 50 * MS;
+    struct machine_reply reply = acquire(s->lab, &again, "x", s->lease[0], 1000);
+    assert_int_equal(reply.status, WIRE_QUEUED);
+    assert_int_equal(reply.token, first);
+    assert_true(reply.claim_slot != UINT32_MAX);
+    assert_sizes(s->lab, 2, 81, 1, 3);
+
+    lab_later(s->lab, 500 * MS);
+    expire_waits(s->lab, due, 1); // of the wait it had before
+    assert_int_equal(s->lab->notice_count, 0);
+    assert_int_equal(due_waits(s->lab, due, 2), 0);
+    must_release(s->lab, &s->client, "x", s->token);
+    assert_int_equal(notice_of(s->lab, first)->status, WIRE_OK);
+    assert_int_equal(notice_of(s->lab, first)->session, again.session);
+    // And from endless to bounded.
+    assert_int_equal(acquire(s->lab, &again, "x", s->lease[1], 100).token, second);
+    lab_later(s->lab, 100 * MS);
+    assert_int_equal(due_waits(s->lab, due, 2), 1);
+    assert_int_equal(due[0].claim, second);
+}
+
+static void a_try_gives_up_the_place(void **state) {
+    struct scene *s = *state;
+    uint64_t first = must_queue(s->lab, &s->client, "x", s->lease[0], 1000);
+    uint64_t second = must_queue(s->lab, &s->client, "x", s->lease[1], 1000);
+    struct machine_reply reply = acquire(s->lab, &s->client, "x", s->lease[0], 0);
+    assert_int_equal(reply.status, WIRE_WOULD_BLOCK);
+    assert_int_equal(reply.token, s->token);
+    for (uint32_t i = 0; i < s->lab->notice_count; i++) // whoever waited is told, if anybody
+        assert_int_equal(s->lab->notices[i].claim, first);
+    assert_true(claim_of(s->lab, "x", s->lease[0], first).status > WIRE_QUEUED);
+    assert_sizes(s->lab, 1, 81, 1, 2);
+    must_release(s->lab, &s->client, "x", s->token);
+    assert_int_equal(notice_of(s->lab, second)->status, WIRE_OK);
+}
+
 static void an_endless_wait_is_never_due(void **state) {
     struct scene *s = *state;
     for (int i = 0; i < 3; i++) must_queue(s->lab, &s->client, "x", s->lease[i], WIRE_WAIT_FOREVER);
@@ -355,6 +415,9 @@ int main(void) {
         WITH(queue_lists_who_waits_in_order),
         WITH(since_of_a_granted_waiter_counts_from_its_grant),
         WITH(a_wait_ends_at_its_time),
+        WITH(a_waiter_whose_wait_is_over_is_passed_over),
+        WITH(asking_again_keeps_the_place_with_the_new_wait),
+        WITH(a_try_gives_up_the_place),
         WITH(an_endless_wait_is_never_due),
         WITH(a_stale_wait_expiry_is_ignored),
         WITH(wait_expiries_that_name_others_are_ignored),

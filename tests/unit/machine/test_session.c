@@ -239,6 +239,26 @@ static void only_an_idle_session_is_evicted(void **state) {
     must_release(lab, &heir, "kept", token); // the token is enough
 }
 
+static void the_longest_idle_goes_first(void **state) {
+    struct lab *lab = *state;
+    struct client clients[4];
+    static const int order[] = {2, 0, 3, 1};
+    for (int i = 0; i < 4; i++) clients[i] = client_open(lab);
+    for (int i = 0; i < 4; i++) {
+        lab_later(lab, SECOND);
+        grant(lab, &clients[order[i]], 1000);
+    }
+    lab_later(lab, SECOND);
+    client_again(lab, &clients[2], ask_lease, 1); // a retry is a command too
+    lab_later(lab, MACHINE_SESSION_IDLE_NS);
+    static const int going[] = {0, 3, 1, 2};
+    for (int i = 0; i < 4; i++) {
+        client_open(lab);
+        struct client *gone = &clients[going[i]];
+        assert_int_equal(client_again(lab, gone, ask_lease, 1).status, WIRE_NO_SESSION);
+    }
+}
+
 static void an_evicted_session_never_comes_back(void **state) {
     struct lab *lab = *state;
     struct machine_reply first = open_with(lab, 5);
@@ -300,6 +320,7 @@ int main(void) {
         WITH(unknown_sessions_are_named),
         WITH(full_of_busy_sessions_refuses_and_names_the_table),
         WITH(only_an_idle_session_is_evicted),
+        WITH(the_longest_idle_goes_first),
         WITH(an_evicted_session_never_comes_back),
         WITH(every_idle_session_can_be_replaced),
         cmocka_unit_test(the_agreed_limit_counts),

@@ -171,6 +171,71 @@ static void taken_while_all_of_it_is_replaced(void **state) {
     stream_free(&stream);
 }
 
+// Each kind of change alone, between begin and the first read: what it touches must be seen as it
+// was, also what it touches only to keep lists in order.
+static void each_change_alone_is_kept_out(void **state) {
+    for (int change = 0; change < 16; change++) {
+        struct lab *lab = lab_open(&few);
+        struct client c = client_open(lab), d = client_open(lab);
+        uint64_t brief = grant(lab, &c, 1000), lease[4];
+        for (int i = 0; i < 4; i++) lease[i] = grant(lab, &c, 60000);
+        uint64_t x = must_hold(lab, &c, "x", lease[0]), y = must_hold(lab, &c, "y", brief);
+        for (int i = 1; i < 4; i++) must_queue(lab, &d, "x", lease[i], i == 2 ? 500 : 30000);
+        must_queue(lab, &c, "y", lease[1], WIRE_WAIT_FOREVER);
+        struct wire_expiry due;
+        struct wire_wait_expiry wait;
+        lab_later(lab, 1100 * MS);
+        tick(lab);
+        assert_int_equal(due_leases(lab, &due, 1), 1);
+        assert_int_equal(due_waits(lab, &wait, 1), 1);
+        struct mark begin = mark_of(lab->machine);
+        machine_snapshot_begin(lab->machine);
+        if (change == 0) keepalive(lab, &c, lease[1]);
+        if (change == 1) revoke(lab, &c, lease[0]);
+        if (change == 2) revoke(lab, &c, lease[2]);
+        if (change == 3) expire_leases(lab, &due, 1);
+        if (change == 4) expire_waits(lab, &wait, 1);
+        if (change == 5) must_release(lab, &c, "x", x);
+        if (change == 6) must_release(lab, &d, "y", y);
+        if (change == 7) must_queue(lab, &c, "y", lease[3], 5000);
+        if (change == 8) acquire(lab, &c, "x", lease[3], WIRE_WAIT_FOREVER); // waits anew
+        if (change == 9) acquire(lab, &c, "x", lease[3], 0);                 // or no more
+        if (change == 10) must_hold(lab, &d, "z", lease[0]);
+        if (change == 11) grant(lab, &d, 1000);
+        if (change == 12) client_open(lab);
+        if (change == 13)
+            client_again(lab, &c, (struct ask){.op = WIRE_OP_LEASE_GRANT, .amount = 1000}, 1);
+        if (change == 14) tick(lab);
+        if (change == 15) lab_noop(lab, NULL);
+        struct stream stream = {0};
+        while (stream_pull(&stream, lab)) {
+        }
+        machine_snapshot_end(lab->machine);
+        struct lab *other = lab_restored(&few, &stream);
+        assert_mark(other->machine, &begin);
+        assert_same_future(other, lab);
+        stream_free(&stream);
+        lab_close(other);
+        lab_close(lab);
+    }
+}
+
+static void limits_agreed_on_come_along(void **state) {
+    struct lab *lab = lab_bare(&limits);
+    lab_noop(lab, &few);
+    struct client client = client_open(lab);
+    struct stream stream = stream_of(lab);
+    struct lab *other = lab_restored(&limits, &stream);
+    for (uint32_t i = 0; i < few.leases; i++) grant(other, &client, 60000);
+    struct ask ask = {.op = WIRE_OP_LEASE_GRANT, .amount = 1000};
+    assert_int_equal(client_do(other, &client, ask).detail, WIRE_TABLE_LEASE);
+    lab_noop(other, &limits); // not the first
+    assert_int_equal(client_do(other, &client, ask).detail, WIRE_TABLE_LEASE);
+    stream_free(&stream);
+    lab_close(other);
+    lab_close(lab);
+}
+
 static void the_same_state_may_be_taken_again_and_given_up(void **state) {
     chance = 99;
     struct busy b = {.lab = lab_open(&limits)};
@@ -274,6 +339,7 @@ static void assert_refused_and_empty(struct lab *lab, const struct stream *strea
     assert_sizes(lab, 0, 0, 0, 0);
     assert_int_equal(machine_applied(lab->machine), 0);
     assert_int_equal(machine_next_due(lab->machine), UINT64_MAX);
+    assert_int_equal(machine_fault(lab->machine), MACHINE_FAULT_NONE);
     struct lab *fresh = lab_bare(&lab->limits);
     assert_int_equal(machine_hash(lab->machine), machine_hash(fresh->machine));
     assert_int_equal(machine_digest(lab->machine), machine_digest(fresh->machine));
@@ -375,6 +441,8 @@ int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(taken_while_entries_go_on),
         cmocka_unit_test(taken_while_all_of_it_is_replaced),
+        cmocka_unit_test(each_change_alone_is_kept_out),
+        cmocka_unit_test(limits_agreed_on_come_along),
         cmocka_unit_test(the_same_state_may_be_taken_again_and_given_up),
         cmocka_unit_test(taking_one_changes_nothing),
         cmocka_unit_test(exactly_once_survives),

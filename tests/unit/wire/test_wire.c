@@ -452,7 +452,7 @@ static void fixed_sizes_and_flags(void **state) {
                  {WIRE_VOTE_REPLY, 16, 3},
                  {WIRE_APPEND, 56, 1},
                  {WIRE_APPEND_REPLY, 48, 3},
-                 {WIRE_SNAPSHOT, 64, 0},
+                 {WIRE_SNAPSHOT, 72, 0},
                  {WIRE_SNAPSHOT_REPLY, 40, 0},
                  {WIRE_REQUEST, 56, 0},
                  {WIRE_REPLY, 56, 0},
