@@ -37,6 +37,7 @@
 #define STAGE_TRANSFER_GIVE_UP_NS (5000ull * 1000 * 1000)
 #define STAGE_CHUNK_BYTES         1344u // with its header it fills a frame
 #define STAGE_CHUNKS_AHEAD        16u
+#define STAGE_CHUNK_REPEATS       3u // of the same answer: go back
 
 enum stage_counter {
     STAGE_COUNT_REQUESTS,
@@ -109,6 +110,7 @@ struct stage_sender { // of the newest snapshot, to one node at a time
     uint64_t endpoint;
     uint64_t index, term, time_ns, total;
     uint64_t acked, sent;
+    uint32_t repeats; // answers that brought nothing new
     uint64_t progress_ns, sent_ns;
     struct store_request *block; // with data at block->snapshot.offset, once back
     bool reading;
@@ -183,6 +185,7 @@ struct stage_consensus {
 
     struct stage_snapshot snapshot;
     struct stage_sender sender;
+    uint32_t sender_turn; // whose turn it is to be sent one
     struct stage_receiver receiver;
     bool restoring; // the machine is being rebuilt from the newest snapshot
     bool restore_reading;

@@ -1,6 +1,7 @@
 // Snapshots from node to node (thesis 5.3): a node that needs entries the leader no longer has gets
 // the leader's newest snapshot in chunks. The receiver takes them in order and says how far it is;
-// the sender keeps a few in flight and goes back to what was acknowledged when nothing moves.
+// the sender keeps a few in flight and goes back to what was acknowledged when the receiver repeats
+// itself (chunks overtook each other, or one was lost) or when nothing moves.
 #include <string.h>
 
 #include "stage_consensus.h"
@@ -14,9 +15,15 @@ static void end_sending(struct stage_consensus *stage) {
     *s = (struct stage_sender){0};
 }
 
-static uint16_t node_in_need(const struct stage_consensus *stage) {
-    for (uint32_t i = 0; i < stage->options.node_count; i++)
-        if (stage->effects.snapshot_peers & (1u << i)) return stage->options.nodes[i].id;
+// In turn, so that one who never gets to the end does not keep the others waiting.
+static uint16_t node_in_need(struct stage_consensus *stage) {
+    uint32_t count = stage->options.node_count;
+    for (uint32_t i = 0; i < count; i++) {
+        uint32_t at = (stage->sender_turn + i) % count;
+        if (!(stage->effects.snapshot_peers & (1u << at))) continue;
+        stage->sender_turn = at + 1;
+        return stage->options.nodes[at].id;
+    }
     return 0;
 }
 
@@ -29,12 +36,13 @@ static bool still_in_need(const struct stage_consensus *stage, uint16_t peer) {
 
 static void begin_sending(struct stage_consensus *stage) {
     const struct stage_snapshot *snapshot = &stage->snapshot;
-    uint16_t peer = node_in_need(stage);
     // Not while a newer one is being written over the other file: it would become the newest.
-    if (peer == 0 || snapshot->state != SNAPSHOT_IDLE || snapshot->newest_index == 0 ||
+    if (snapshot->state != SNAPSHOT_IDLE || snapshot->newest_index == 0 ||
         snapshot->newest_index + 1 < raft_first(stage->raft) || stage->restoring ||
         stage_snapshot_due(stage))
         return;
+    uint16_t peer = node_in_need(stage);
+    if (peer == 0) return;
     stage->sender = (struct stage_sender){
         .peer = peer,
         .endpoint = stage_endpoint_of(stage, peer),
@@ -118,9 +126,18 @@ static void on_progress(struct stage_consensus *stage, const struct wire_snapsho
                         uint16_t peer) {
     struct stage_sender *s = &stage->sender;
     if (peer != s->peer || reply->last_index != s->index || reply->term != raft_term(stage->raft) ||
-        reply->offset <= s->acked || reply->offset > s->total)
+        reply->offset < s->acked || reply->offset > s->total)
         return;
+    if (reply->offset == s->acked) {
+        // Once only for each place: what goes out again brings more of the same answers.
+        if (s->sent > s->acked && ++s->repeats == STAGE_CHUNK_REPEATS) {
+            s->sent = s->acked;
+            stage_count(stage, STAGE_COUNT_CHUNKS_RESENT, 1);
+        }
+        return;
+    }
     s->acked = reply->offset;
+    s->repeats = 0;
     s->progress_ns = stage->now_ns;
     if (s->sent < s->acked) s->sent = s->acked;
     if (s->acked < s->total) return;

@@ -41,7 +41,8 @@ struct sim {
     struct sim_net *net;
     uint32_t node_count;
     struct sim_machine machines[SIM_NODES_MAX];
-    bool memory; // durability of this life
+    bool memory;     // durability of this life
+    bool small_logs; // snapshots all the time, and nodes away for so long that they need one
     struct sim_workload *workload;
     struct {
         uint64_t index;
