@@ -381,6 +381,7 @@ static void test_recovered_is_not_believed_ahead_of_the_log(void **state) {
     solo_open(&s, &options);
     static const uint64_t terms[] = {4, 4};
     solo_hear_append(&s, 2, 4, 0, 0, 0, 2, terms);
+    s.now_ns += 2 * ELECTION;
     solo_hard_state(&s);
     struct raft_message m = {
         .peer = 2, .type = WIRE_APPEND, .flags = WIRE_APPEND_RECOVERED, .term = 4};
