@@ -66,6 +66,23 @@ static void check_window(struct config_reader *reader) {
                  c->node.window_entries, c->node.log_entries);
 }
 
+// What lies in memory must fit the disk's log while a snapshot is due, or the log could not take
+// what has been applied, and so no snapshot of it (raft.h, duty 8).
+static void check_log_sizes(struct config_reader *reader) {
+    const struct config *c = reader->config;
+    uint64_t wal = (uint64_t)c->node.segment_bytes * c->node.segment_count;
+    if (wal / NODE_WAL_PER_LOG >= c->node.log_bytes || !readable(reader, "wal", "segment_size") ||
+        !readable(reader, "wal", "segments") || !readable(reader, "raft", "log_size"))
+        return;
+    uint32_t line = config_key_line(c, "raft", "log_size");
+    if (line == 0) line = config_key_line(c, "wal", "segment_size");
+    if (line == 0) line = config_key_line(c, "wal", "segments");
+    config_error(reader, line, "raft", "log_size",
+                 "%llu KiB is more than a quarter of the log on disk (segments * segment_size = "
+                 "%llu KiB), which could then fill up for good; allowed: at most a quarter",
+                 (unsigned long long)c->node.log_bytes / 1024, (unsigned long long)wal / 1024);
+}
+
 static void check_gateway(struct config_reader *reader) {
     const struct config *c = reader->config;
     uint32_t line = config_key_line(c, "port", "gateway");
@@ -117,6 +134,7 @@ void config_check(struct config_reader *reader) {
     check_member(reader);
     check_times(reader);
     check_window(reader);
+    check_log_sizes(reader);
     check_gateway(reader);
     check_cpus(reader);
 }

@@ -22,6 +22,10 @@
 struct port;
 struct disk;
 
+// The log on disk is at least so many times the log in memory, so that everything in memory fits
+// what is left when a snapshot is due at half.
+#define NODE_WAL_PER_LOG 4u
+
 struct node_peer {
     uint16_t id;
     uint64_t endpoint; // wire_endpoint_pack()
@@ -39,8 +43,8 @@ struct node_options {
     uint32_t log_bytes;
     uint32_t window_entries;
     struct machine_limits limits;
-    bool memory; // durability = memory
-    uint32_t segment_bytes;
+    bool memory;            // durability = memory
+    uint32_t segment_bytes; // times segment_count: at least NODE_WAL_PER_LOG * log_bytes
     uint32_t segment_count;
     uint32_t snapshot_percent; // take one when log or WAL are this full, 1 to 90
     uint64_t seed;

@@ -82,6 +82,9 @@ durability = $CLUSTER_DURABILITY
 [topology]
 idle = yield
 
+[raft]
+log_size = ${CLUSTER_LOG:-16MiB}
+
 [wal]
 segment_size = ${CLUSTER_SEGMENT:-16MiB}
 segments = 4

@@ -66,9 +66,11 @@ uint32_t stage_apply(struct stage_consensus *stage) {
     if (stage->restoring || stage->failure != NULL) return 0;
     uint64_t next = machine_applied(stage->machine) + 1;
     uint64_t last = raft_commit(stage->raft);
-    // A snapshot may only be of a state that is durable in the own log: wait for that when one is
-    // due.
-    if (stage_snapshot_due(stage) && last > raft_durable(stage->raft))
+    // A snapshot may only be of a state that is durable in the own log (raft.h, duty 8). A follower
+    // gains nothing by running ahead of its disk; a leader answers sooner, but not when its log
+    // needs a snapshot to go on: a WAL too full to take what was applied could never have one.
+    bool leads = raft_role(stage->raft) == WIRE_ROLE_LEADER;
+    if ((!leads || stage_log_fills(stage)) && last > raft_durable(stage->raft))
         last = raft_durable(stage->raft);
     uint32_t applied = 0;
     for (; next <= last && applied < STAGE_APPLY_MAX; next++, applied++) {

@@ -2,6 +2,8 @@
 //
 // Batching is natural: there are few append requests, so what gathers while they are in flight goes
 // together with the next one that comes free, in one write. No timer, and no queue but the log.
+#include <errno.h>
+
 #include "stage_consensus.h"
 
 void stage_push(struct stage_consensus *stage, struct store_request *request) {
@@ -54,7 +56,7 @@ static void completed(struct stage_consensus *stage, struct store_request *reque
             event->durable.index = request->append.last_index;
             event->durable.term = request->append.last_term;
             event->durable.epoch = request->append.epoch;
-        } else {
+        } else if (request->status != -ECANCELED) { // that is: void since a snapshot was installed
             stage_fail(stage,
                        "a log write failed (error %d); a failed write is never trusted: "
                        "check the disk, then start this node again",

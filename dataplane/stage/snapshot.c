@@ -18,24 +18,25 @@ void stage_give_snapshot_request(struct stage_consensus *stage, struct store_req
     if (request != NULL) stage->free_snapshot[stage->free_snapshot_count++] = request;
 }
 
-bool stage_snapshot_due(const struct stage_consensus *stage) {
-    if (stage->snapshot.state != SNAPSHOT_IDLE || stage->restoring || stage->sender.peer != 0 ||
-        stage->receiver.peer != 0 || stage->now_ns < stage->snapshot.retry_ns)
-        return false;
+// How full the log is, per cent: on disk or in memory, whichever is worse.
+static uint32_t used_percent(const struct stage_consensus *stage) {
     uint32_t wal = atomic_load_explicit(stage->wal_used_percent, memory_order_relaxed);
     uint32_t log = raft_log_used_percent(stage->raft);
-    uint32_t limit = stage->options.snapshot_percent;
-    return (wal >= limit || log >= limit) &&
-           machine_applied(stage->machine) > stage->snapshot.newest_index;
+    return wal > log ? wal : log;
 }
 
-// Half of what was left when a snapshot fell due is used up: nothing else may go before it.
-bool stage_snapshot_pressing(const struct stage_consensus *stage) {
-    uint32_t wal = atomic_load_explicit(stage->wal_used_percent, memory_order_relaxed);
-    uint32_t log = raft_log_used_percent(stage->raft);
-    uint32_t limit = (stage->options.snapshot_percent + 100) / 2;
-    return (wal >= limit || log >= limit) &&
-           machine_applied(stage->machine) > stage->snapshot.newest_index;
+bool stage_log_fills(const struct stage_consensus *stage) {
+    return used_percent(stage) >= stage->options.snapshot_percent;
+}
+
+bool stage_snapshot_due(const struct stage_consensus *stage) {
+    uint32_t used = used_percent(stage), limit = stage->options.snapshot_percent;
+    if (used < limit || stage->snapshot.state != SNAPSHOT_IDLE || stage->restoring ||
+        stage->receiver.peer != 0 || stage->now_ns < stage->snapshot.retry_ns ||
+        machine_applied(stage->machine) <= stage->snapshot.newest_index)
+        return false;
+    // Sending the one there is goes first, but only as long as the own log can wait.
+    return stage->sender.peer == 0 || used >= limit + (100 - limit) / 2;
 }
 
 static void begin(struct stage_consensus *stage) {
@@ -146,6 +147,7 @@ void stage_snapshot_written(struct stage_consensus *stage, struct store_request 
         s->newest_bytes = s->offset;
         s->state = SNAPSHOT_IDLE;
         stage_count(stage, STAGE_COUNT_SNAPSHOTS, 1);
+        stage_transfer_begin_anew(stage); // what was being sent is no longer the newest
         uint64_t keep = trailing(stage);
         if (s->index > keep) {
             struct raft_event *event = stage_event(stage, RAFT_EVENT_COMPACT);

@@ -33,11 +33,14 @@
 #define STAGE_TICK_NS             (250ull * 1000 * 1000)       // while leases exist
 #define STAGE_TICK_IDLE_NS        (10ull * 1000 * 1000 * 1000) // else
 #define STAGE_RETRY_SNAPSHOT_NS   (1000ull * 1000 * 1000)      // after one failed
-#define STAGE_TRANSFER_STALL_NS   (200ull * 1000 * 1000) // without progress: go back and send again
+#define STAGE_TRANSFER_STALL_NS   (20ull * 1000 * 1000) // without progress: go back and send again
 #define STAGE_TRANSFER_GIVE_UP_NS (5000ull * 1000 * 1000)
-#define STAGE_CHUNK_BYTES         1344u // with its header it fills a frame
-#define STAGE_CHUNKS_AHEAD        16u
-#define STAGE_CHUNK_REPEATS       3u // of the same answer: go back
+// A receiver repeats how far it is when a chunk was lost or overtaken, or when it had no room and
+// has some again. So many repetitions, or one after so long a silence, mean: go back.
+#define STAGE_TRANSFER_REPEATS  3u
+#define STAGE_TRANSFER_AGAIN_NS (200ull * 1000)
+#define STAGE_CHUNK_BYTES       1344u // with its header it fills a frame
+#define STAGE_CHUNKS_AHEAD      16u
 
 enum stage_counter {
     STAGE_COUNT_REQUESTS,
@@ -110,10 +113,13 @@ struct stage_sender { // of the newest snapshot, to one node at a time
     uint64_t endpoint;
     uint64_t index, term, time_ns, total;
     uint64_t acked, sent;
-    uint32_t repeats; // answers that brought nothing new
     uint64_t progress_ns, sent_ns;
+    uint32_t repeats; // of `acked` by the receiver
+    uint64_t
+        recover; // what had been sent when it last went back: repetitions up to here are echoes
     struct store_request *block; // with data at block->snapshot.offset, once back
     bool reading;
+    bool stale; // a newer snapshot has taken its place: to be ended
 };
 
 struct stage_receiver {
@@ -121,6 +127,7 @@ struct stage_receiver {
     uint64_t index, term, time_ns, total;
     uint64_t received;
     uint64_t heard_ns;
+    uint64_t context; // of the newest chunk
     struct store_request *filling;
     uint32_t in_flight;
     bool final_sent;
@@ -236,7 +243,8 @@ void stage_upkeep(struct stage_consensus *stage);
 // snapshot.c
 uint32_t stage_snapshot_step(struct stage_consensus *stage);
 bool stage_snapshot_due(const struct stage_consensus *stage);
-bool stage_snapshot_pressing(const struct stage_consensus *stage);
+// Is the log so full, on disk or in memory, that a snapshot is wanted?
+bool stage_log_fills(const struct stage_consensus *stage);
 void stage_snapshot_written(struct stage_consensus *stage, struct store_request *request);
 void stage_restore_begin(struct stage_consensus *stage);
 void stage_restore_go_on(struct stage_consensus *stage);
@@ -250,6 +258,7 @@ void stage_push(struct stage_consensus *stage, struct store_request *request);
 bool stage_transfer_closing(const struct stage_consensus *stage);
 void stage_transfer_messages(struct stage_consensus *stage);
 uint32_t stage_transfer_step(struct stage_consensus *stage);
+void stage_transfer_begin_anew(struct stage_consensus *stage);
 void stage_transfer_read(struct stage_consensus *stage, struct store_request *request);
 void stage_transfer_written(struct stage_consensus *stage, struct store_request *request);
 

@@ -1,6 +1,7 @@
 // See stage_wal.h.
 #include "stage_wal.h"
 
+#include <errno.h>
 #include <stdatomic.h>
 
 #include "counters.h"
@@ -32,21 +33,44 @@ static void sort(struct stage_wal *stage, uint64_t now_ns) {
     }
 }
 
+static struct store_request *first_of(const struct stage_wal *stage, enum stage_lane lane) {
+    const uint32_t first = stage->lanes[lane].first;
+    if (first == stage->lanes[lane].last) return NULL;
+    return stage->lanes[lane].waiting[first % STAGE_WAL_REQUESTS];
+}
+
 static uint32_t submit(struct stage_wal *stage, uint64_t now_ns) {
     uint32_t submitted = 0;
+    struct store_request *request;
     sort(stage, now_ns);
     for (uint32_t i = 0; i < STAGE_LANES; i++) {
-        while (stage->lanes[i].first != stage->lanes[i].last) {
-            uint32_t at = stage->lanes[i].first % STAGE_WAL_REQUESTS;
-            if (!store_submit(stage->store, stage->lanes[i].waiting[at])) {
+        while ((request = first_of(stage, i)) != NULL) {
+            if (i == LANE_LOG && stage->installing != NULL) break;
+            if (!store_submit(stage->store, request)) {
                 COUNTER_ADD(stage->counters[HELD_FULL], 1);
                 break;
             }
+            bool restarts = i == LANE_SNAPSHOT_WRITE && request->snapshot.install;
+            if (restarts && request->snapshot.final) stage->installing = request;
             stage->lanes[i].first++;
             submitted++;
         }
     }
     return submitted;
+}
+
+// The snapshot is installed, or it failed and the log goes on as it was. Void log writes go back
+// behind the request that voided them, so that consensus hears of that first.
+static uint32_t end_install(struct stage_wal *stage, int32_t status, struct store_request **done) {
+    struct store_request *request;
+    uint32_t count = 0;
+    stage->installing = NULL;
+    while (status == 0 && (request = first_of(stage, LANE_LOG)) != NULL) {
+        request->status = -ECANCELED;
+        done[count++] = request;
+        stage->lanes[LANE_LOG].first++;
+    }
+    return count;
 }
 
 static void keep_max(_Atomic uint64_t *max, uint64_t us) {
@@ -79,6 +103,9 @@ uint32_t stage_wal_poll(struct stage_wal *stage, uint64_t now_ns) {
     uint32_t work = submit(stage, now_ns);
     uint32_t count = store_poll(stage->store, done, STAGE_WAL_REQUESTS);
     for (uint32_t i = 0; i < count; i++) time_write(stage, now_ns, done[i]);
+    for (uint32_t i = 0, polled = count; i < polled; i++)
+        if (done[i] == stage->installing)
+            count += end_install(stage, done[i]->status, done + count);
     if (work + count == 0) return 0;
     // Published before the completions, so that who sees one sees what it did to the counters.
     publish(stage);

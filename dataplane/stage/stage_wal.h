@@ -27,6 +27,9 @@ struct stage_wal {
         struct store_request *waiting[STAGE_WAL_REQUESTS];
         uint32_t first, last;
     } lanes[STAGE_LANES];
+    // The last write of a received snapshot is under way: the log restarts behind it. Log writes
+    // that wait here belong to the log before; none may land after the restart.
+    struct store_request *installing;
     _Atomic uint32_t used_percent; // of the WAL ring, for the consensus stage
     _Atomic uint32_t failed;
     // Copies of the store's counters, so that another thread may read them.

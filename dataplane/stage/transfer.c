@@ -15,6 +15,12 @@ static void end_sending(struct stage_consensus *stage) {
     *s = (struct stage_sender){0};
 }
 
+void stage_transfer_begin_anew(struct stage_consensus *stage) {
+    struct stage_sender *s = &stage->sender;
+    s->stale = s->peer != 0;
+    end_sending(stage);
+}
+
 // In turn, so that one who never gets to the end does not keep the others waiting.
 static uint16_t node_in_need(struct stage_consensus *stage) {
     uint32_t count = stage->options.node_count;
@@ -77,10 +83,8 @@ void stage_transfer_read(struct stage_consensus *stage, struct store_request *re
     struct stage_sender *s = &stage->sender;
     assert(s->block == request && s->reading);
     s->reading = false;
-    if (request->status != 0) {
-        stage_count(stage, STAGE_COUNT_SNAPSHOTS_FAILED, 1);
-        end_sending(stage);
-    }
+    if (request->status != 0) stage_count(stage, STAGE_COUNT_SNAPSHOTS_FAILED, 1);
+    if (request->status != 0 || s->stale) end_sending(stage);
 }
 
 static bool send_chunk(struct stage_consensus *stage) {
@@ -122,6 +126,19 @@ static uint32_t send_some(struct stage_consensus *stage) {
     return sent;
 }
 
+// As TCP's fast retransmit (RFC 6582), with chunks for segments.
+static void on_repetition(struct stage_consensus *stage) {
+    struct stage_sender *s = &stage->sender;
+    s->repeats++;
+    bool lost = s->repeats >= STAGE_TRANSFER_REPEATS && s->acked >= s->recover;
+    bool silent = stage->now_ns - s->sent_ns > STAGE_TRANSFER_AGAIN_NS;
+    if (s->sent <= s->acked || (!lost && !silent)) return;
+    s->recover = s->sent;
+    s->sent = s->acked;
+    s->repeats = 0;
+    stage_count(stage, STAGE_COUNT_CHUNKS_RESENT, 1);
+}
+
 static void on_progress(struct stage_consensus *stage, const struct wire_snapshot_reply *reply,
                         uint16_t peer) {
     struct stage_sender *s = &stage->sender;
@@ -129,15 +146,11 @@ static void on_progress(struct stage_consensus *stage, const struct wire_snapsho
         reply->offset < s->acked || reply->offset > s->total)
         return;
     if (reply->offset == s->acked) {
-        // Once only for each place: what goes out again brings more of the same answers.
-        if (s->sent > s->acked && ++s->repeats == STAGE_CHUNK_REPEATS) {
-            s->sent = s->acked;
-            stage_count(stage, STAGE_COUNT_CHUNKS_RESENT, 1);
-        }
+        on_repetition(stage);
         return;
     }
-    s->acked = reply->offset;
     s->repeats = 0;
+    s->acked = reply->offset;
     s->progress_ns = stage->now_ns;
     if (s->sent < s->acked) s->sent = s->acked;
     if (s->acked < s->total) return;
@@ -150,15 +163,15 @@ static void on_progress(struct stage_consensus *stage, const struct wire_snapsho
 
 // ---------------------------------------------------------------- receiving
 
-static void say_how_far(struct stage_consensus *stage, const struct wire_snapshot *chunk,
-                        uint64_t endpoint, uint64_t offset) {
+static void say_how_far(struct stage_consensus *stage, uint64_t endpoint, uint64_t last_index,
+                        uint64_t context, uint64_t offset) {
     struct wire_snapshot_reply *reply =
         stage_message(stage, endpoint, WIRE_SNAPSHOT_REPLY, 0, sizeof *reply);
     if (reply == NULL) return;
     reply->term = raft_term(stage->raft);
-    reply->last_index = chunk->last_index;
+    reply->last_index = last_index;
     reply->offset = offset;
-    reply->context = chunk->context;
+    reply->context = context;
 }
 
 static void end_receiving(struct stage_consensus *stage) {
@@ -213,15 +226,15 @@ bool stage_transfer_closing(const struct stage_consensus *stage) {
     return r->peer != 0 && r->received > 0 && r->received == r->total && !r->failed;
 }
 
-// The last piece goes to the disk when all is here and no append is on its way there: those belong
-// to the log before the restart. New ones wait meanwhile, see stage_persist().
+// All is here. Appends on their way to the disk belong to the log before the restart: the wal stage
+// writes them before it or voids them. New ones wait until it is done, see stage_persist().
 static void finish_receiving(struct stage_consensus *stage) {
     struct stage_receiver *r = &stage->receiver;
     if (!stage_transfer_closing(stage) || r->final_sent) return;
     if (overtaken(stage)) {
         r->failed = true;
         if (r->in_flight == 0) end_receiving(stage);
-    } else if (stage->free_append_count == STAGE_APPENDS) {
+    } else {
         push_received(stage, true);
     }
 }
@@ -250,7 +263,7 @@ static void on_chunk(struct stage_consensus *stage, const struct wire_snapshot *
     if (!raft_wants_snapshot(stage->raft, peer, chunk->term, chunk->last_index)) {
         bool have =
             chunk->term == raft_term(stage->raft) && raft_commit(stage->raft) >= chunk->last_index;
-        if (have) say_how_far(stage, chunk, endpoint, chunk->total);
+        if (have) say_how_far(stage, endpoint, chunk->last_index, chunk->context, chunk->total);
         if (!have) stage_count(stage, STAGE_COUNT_CHUNKS_REFUSED, 1);
         return;
     }
@@ -260,7 +273,8 @@ static void on_chunk(struct stage_consensus *stage, const struct wire_snapshot *
     }
     if (!take_chunk(stage, chunk)) stage_count(stage, STAGE_COUNT_CHUNKS_REFUSED, 1);
     // The whole is acknowledged only when it is durable.
-    if (r->peer != 0 && r->received < r->total) say_how_far(stage, chunk, endpoint, r->received);
+    if (r->peer != 0 && r->received < r->total)
+        say_how_far(stage, endpoint, r->index, r->context, r->received);
 }
 
 void stage_transfer_written(struct stage_consensus *stage, struct store_request *request) {
@@ -280,6 +294,9 @@ void stage_transfer_written(struct stage_consensus *stage, struct store_request 
         stage_count(stage, STAGE_COUNT_SNAPSHOTS_RECEIVED, 1);
     }
     stage_give_snapshot_request(stage, request);
+    // There is room again, and the sender may have run into there being none.
+    if (!r->failed && !r->final_sent)
+        say_how_far(stage, stage_endpoint_of(stage, r->peer), r->index, r->context, r->received);
     if (r->in_flight == 0 && (r->failed || r->final_sent)) {
         if (r->failed) stage_count(stage, STAGE_COUNT_SNAPSHOTS_FAILED, 1);
         end_receiving(stage);
@@ -303,7 +320,6 @@ void stage_transfer_messages(struct stage_consensus *stage) {
 uint32_t stage_transfer_step(struct stage_consensus *stage) {
     struct stage_receiver *r = &stage->receiver;
     struct stage_sender *s = &stage->sender;
-    finish_receiving(stage);
     if (r->peer != 0 && r->in_flight == 0 &&
         stage->now_ns - r->heard_ns > STAGE_TRANSFER_GIVE_UP_NS)
         end_receiving(stage);
@@ -312,8 +328,7 @@ uint32_t stage_transfer_step(struct stage_consensus *stage) {
         return 0;
     }
     bool stalled = stage->now_ns - s->progress_ns > STAGE_TRANSFER_GIVE_UP_NS;
-    // A slow peer must not fill the log of those that keep up.
-    if (stalled || !still_in_need(stage, s->peer) || stage_snapshot_pressing(stage)) {
+    if (s->stale || stalled || !still_in_need(stage, s->peer)) {
         end_sending(stage);
         return 0;
     }

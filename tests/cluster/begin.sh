@@ -26,6 +26,15 @@ cluster_test_begin() {
     cluster_start 1 2 3
     cluster_wait_leader
 }
+# A ring's files are let go a moment after its process is gone.
+unmount() {
+    local try
+    for try in $(seq 50); do
+        findmnt "$1" > /dev/null || return 0
+        umount "$1" 2> /dev/null || sleep 0.1
+    done
+    echo "  $1 is still mounted after $try tries" >&2
+}
 cluster_test_clean() {
     local status=$? directory
     if [ $status != 0 ] && [ $status != 77 ] && [ -n "${CLUSTER_DIR:-}" ]; then
@@ -35,7 +44,7 @@ cluster_test_clean() {
     fi
     if [ -n "$LEDGER" ]; then kill -KILL "$LEDGER" 2> /dev/null || true; fi
     cluster_kill "${!CLUSTER_PID[@]}"
-    for directory in $MOUNTS; do umount "$directory" 2> /dev/null || true; done
+    for directory in $MOUNTS; do unmount "$directory"; done
     cluster_remove
     return $status
 }

@@ -5,7 +5,7 @@
 #
 #   tests/cluster/disk_full.sh BUILD udp|dpdk [DRIVER]
 # shellcheck disable=SC2034 # read by cluster_config
-CLUSTER_SEGMENT=1MiB
+CLUSTER_SEGMENT=1MiB CLUSTER_LOG=1MiB
 . "$(dirname "$0")/begin.sh"
 [ "$(id -u)" = 0 ] || skip "needs root to mount a small file system"
 cluster_test_prepare "$@"

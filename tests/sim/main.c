@@ -39,8 +39,9 @@ static void print_summary(const struct sim_stats *s, uint64_t lives, double simu
     printf("network    %" PRIu64 " datagrams: %" PRIu64 " lost, %" PRIu64 " doubled, %" PRIu64
            " late, %" PRIu64 " damaged, %" PRIu64 " cut off\n",
            s->datagrams, s->lost, s->doubled, s->delayed, s->flipped, s->cut);
-    printf("disk       %" PRIu64 " writes, %" PRIu64 " sectors lost in crashes\n", s->writes,
-           s->sectors_torn);
+    printf("disk       %" PRIu64 " writes, %" PRIu64 " sectors lost in crashes, %" PRIu64
+           " writes without room on %" PRIu64 " full disks\n",
+           s->writes, s->sectors_torn, s->no_space, s->full_disks);
     printf("machines   %" PRIu64 " crashes (%" PRIu64 " times all at once), %" PRIu64
            " restarts, %" PRIu64 " pauses, %" PRIu64 " partitions\n",
            s->crashes, s->all_down, s->restarts, s->pauses, s->partitions);

@@ -56,13 +56,15 @@ struct disk *sim_disk_create(struct sim *sim);
 void sim_disk_destroy(struct disk *disk);
 // Power is lost: of every write in flight a random set of sectors survives.
 void sim_disk_crash(struct disk *disk);
+// No room: snapshots, the only files that grow, cannot be written.
+void sim_disk_set_full(struct disk *disk, bool full);
 void sim_disk_set_slow(struct disk *disk, uint64_t least_ns, uint64_t spread_ns);
 
 // ---------------------------------------------------------------- statistics
 struct sim_stats {
     uint64_t datagrams, lost, doubled, delayed, flipped, cut;
-    uint64_t writes, sectors_torn;
-    uint64_t crashes, restarts, all_down, pauses, partitions;
+    uint64_t writes, sectors_torn, no_space;
+    uint64_t crashes, restarts, all_down, pauses, partitions, full_disks;
     uint64_t requests, grants, releases, refused, unknown, lost_leases, expired;
     uint64_t elections, applied;
 };

@@ -91,6 +91,7 @@ static void on_lost(void *context, uint64_t lease, enum conclave_status reason) 
 
 static void finished(struct client *client, enum stage stage, uint64_t rest_ns) {
     client->stage = stage;
+    if (client->sim->busy) rest_ns /= 100;
     client->next_ns = client->sim->now_ns + sim_draw(client->sim, rest_ns);
     if (client->begun_ns > client->completed_from_ns) client->completed_from_ns = client->begun_ns;
 }

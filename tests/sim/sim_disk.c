@@ -29,6 +29,7 @@ struct sim_disk {
     struct disk disk;
     struct sim *sim;
     uint64_t least_ns, spread_ns;
+    bool full;
     struct file files[DISK_FILES_MAX];
     int32_t number[DISK_FILES_MAX]; // caller's file number to files[]
     struct operation operations[DISK_QUEUE];
@@ -137,8 +138,11 @@ static uint32_t disk_poll(struct disk *disk, struct disk_completion *completions
     for (uint32_t i = 0; i < DISK_QUEUE && done < max; i++) {
         struct operation *o = &d->operations[i];
         if (!o->used || o->due_ns > d->sim->now_ns) continue;
-        int32_t result = o->write ? disk_write(disk, o->file, o->offset, o->copy, o->bytes)
-                                  : disk_read(disk, o->file, o->offset, o->buffer, o->bytes);
+        bool room = !d->full || strncmp(file_of(d, o->file)->name, "snapshot", 8) != 0;
+        int32_t result = !o->write ? disk_read(disk, o->file, o->offset, o->buffer, o->bytes)
+                         : room    ? disk_write(disk, o->file, o->offset, o->copy, o->bytes)
+                                   : -ENOSPC;
+        d->sim->stats.no_space += result == -ENOSPC;
         completions[done++] = (struct disk_completion){.cookie = o->cookie, .result = result};
         free(o->copy);
         *o = (struct operation){0};
@@ -174,6 +178,10 @@ struct disk *sim_disk_create(struct sim *sim) {
     d->least_ns = 50000;
     d->spread_ns = 100000;
     return &d->disk;
+}
+
+void sim_disk_set_full(struct disk *disk, bool full) {
+    ((struct sim_disk *)disk)->full = full;
 }
 
 void sim_disk_set_slow(struct disk *disk, uint64_t least_ns, uint64_t spread_ns) {

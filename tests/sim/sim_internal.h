@@ -18,6 +18,7 @@ struct sim_machine { // one host with its node
     struct node *node;  // NULL while down
     uint64_t back_ns;   // when it restarts
     uint64_t paused_ns; // not polled until then
+    uint64_t full_ns;   // its disk has no room until then, 0: it has
     int64_t drift_ppm;  // of its clock
     uint64_t clock_base_ns;
     uint64_t clock_last_ns;
@@ -42,6 +43,7 @@ struct sim {
     uint32_t node_count;
     struct sim_machine machines[SIM_NODES_MAX];
     bool memory;     // durability of this life
+    bool busy;       // clients hardly rest, and the log is small: snapshots all the time
     bool small_logs; // snapshots all the time, and nodes away for so long that they need one
     struct sim_workload *workload;
     struct {
@@ -49,7 +51,7 @@ struct sim {
         uint64_t hash;
     } hashes[SIM_HASHES];
     // Drawn per seed, per million steps.
-    uint32_t crash_rate, pause_rate, cut_rate, all_down_rate;
+    uint32_t crash_rate, pause_rate, cut_rate, all_down_rate, full_rate;
     uint64_t healed_ns;
     jmp_buf broken;
     char broken_rule[512];

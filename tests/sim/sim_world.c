@@ -55,8 +55,13 @@ static void boot(struct sim *sim, struct sim_machine *machine) {
         .node_count = (uint16_t)sim->node_count,
         .election_ns = 100 * SIM_MS,
         .heartbeat_ns = 20 * SIM_MS,
-        .log_entries = sim->small_logs ? 256 : 2048,
-        .log_bytes = sim->small_logs ? 1u << 15 : 1u << 18,
+        // Busy lives fill the WAL first, others the log in memory.
+        .log_entries = sim->small_logs ? 256
+                       : sim->busy     ? 8192
+                                       : 2048,
+        .log_bytes = sim->small_logs ? 1u << 15
+                     : sim->busy     ? 1u << 19
+                                     : 1u << 18,
         .window_entries = sim->small_logs ? 64 : 256,
         .limits = {.sessions = 64, .leases = 256, .locks = 256, .claims = 512},
         .memory = sim->memory,
@@ -114,6 +119,17 @@ static void misfortune(struct sim *sim) {
             sim->stats.pauses++;
             sim_trace(sim, "node %u pauses", machine->id);
         }
+        if (sim_chance(sim, sim->full_rate)) {
+            machine->full_ns = sim->now_ns + sim_draw(sim, 4000 * SIM_MS);
+            sim_disk_set_full(machine->disk, true);
+            sim->stats.full_disks++;
+            sim_trace(sim, "the disk of node %u is full", machine->id);
+        }
+        if (machine->full_ns != 0 && sim->now_ns >= machine->full_ns) {
+            machine->full_ns = 0;
+            sim_disk_set_full(machine->disk, false);
+            sim_trace(sim, "the disk of node %u has room again", machine->id);
+        }
     }
     if (!sim->memory && sim_chance(sim, sim->all_down_rate)) {
         sim->stats.all_down++;
@@ -136,6 +152,8 @@ static void heal(struct sim *sim) {
         sim->machines[i].paused_ns = 0;
         sim->machines[i].back_ns = sim->now_ns;
         sim_disk_set_slow(sim->machines[i].disk, 50000, 100000);
+        sim_disk_set_full(sim->machines[i].disk, false);
+        sim->machines[i].full_ns = 0;
     }
 }
 
@@ -193,6 +211,8 @@ static void create(struct sim *sim) {
     sim->pause_rate = (uint32_t)sim_draw(sim, 3) * 8;
     sim->cut_rate = (uint32_t)sim_draw(sim, 3) * 60;
     sim->all_down_rate = (uint32_t)sim_draw(sim, 3) * 6;
+    sim->busy = sim_draw(sim, 4) == 0;
+    sim->full_rate = sim->busy ? (uint32_t)sim_draw(sim, 3) * 30 : 0;
     sim->net = sim_net_create(sim);
     sim_net_set_faults(sim->net, &faults);
     for (uint32_t i = 0; i < sim->node_count; i++) {
@@ -207,6 +227,31 @@ static void create(struct sim *sim) {
     }
     for (uint32_t i = 0; i < sim->node_count; i++) boot(sim, &sim->machines[i]);
     sim->workload = sim_workload_create(sim);
+}
+
+// What a person looks at first when a rule was broken.
+static void describe(const struct sim *sim) {
+    for (uint32_t i = 0; i < sim->node_count; i++) {
+        const struct sim_machine *m = &sim->machines[i];
+        if (m->node == NULL) {
+            printf("node %u is down\n", m->id);
+            continue;
+        }
+        const struct raft *raft = node_raft(m->node);
+        printf("node %u: role %u, leader %u, term %lu, log %lu to %lu, durable %lu, commit %lu, "
+               "applied %lu\n",
+               m->id, raft_role(raft), raft_leader(raft), (unsigned long)raft_term(raft),
+               (unsigned long)raft_first(raft), (unsigned long)raft_last(raft),
+               (unsigned long)raft_durable(raft), (unsigned long)raft_commit(raft),
+               (unsigned long)machine_applied(node_machine(m->node)));
+        struct wire_counter counters[256];
+        uint32_t count = counters_read(node_counters(m->node), 0, counters, 256);
+        for (uint32_t c = 0, shown = 0; c < count; c++)
+            if (counters[c].value > 0)
+                printf("%s%.40s %lu", shown++ % 5 == 0 ? "\n    " : "  ", counters[c].name,
+                       (unsigned long)counters[c].value);
+        printf("\n");
+    }
 }
 
 static void destroy(struct sim *sim) {
@@ -248,6 +293,7 @@ bool sim_live(struct sim *sim, const struct sim_options *options) {
         sim_workload_final_check(sim->workload);
         sim_check_final(sim);
     }
+    if (!well && options->verbose) describe(sim);
     destroy(sim);
     return well;
 }

@@ -338,6 +338,11 @@ static void keys_against_each_other(void **state) {
     refuse_key(
         "raft", "window = 2000\nlog_entries = 1024",
         "[raft] window: 2000 is more than the log holds; allowed: at most log_entries (1024)");
+    refuse_key("raft", "log_size = 128MiB",
+               "[raft] log_size: 131072 KiB is more than a quarter of the log on disk (segments * "
+               "segment_size = 262144 KiB), which could then fill up for good; allowed: at most a "
+               "quarter");
+    accept_key("raft", "log_size = 64MiB");
     refuse_key("port", "eal = --no-huge",
                "[port] eal: means nothing with type = udp; allowed: only with type = dpdk");
     refuse_key("port", "buffer = 1MiB\ntype = dpdk",

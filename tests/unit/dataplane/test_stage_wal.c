@@ -1,5 +1,6 @@
 // The wal stage over a disk whose completions the test decides: what must wait for what, and what
 // must not.
+#include <errno.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -136,6 +137,49 @@ static void test_full_log_is_freed_by_a_snapshot(void **state) {
     assert_true(came_back(&f.append[0]) && f.append[0].status == 0);
 }
 
+static uint32_t place_in_order(const void *request) {
+    for (uint32_t i = 0; i < f.back_count; i++)
+        if (f.back[i] == request) return i;
+    return UINT32_MAX;
+}
+
+// A snapshot received from a leader voids the log before it: the append that waits for room must
+// neither hold it up nor land behind the restart, where it would be read back as what follows.
+static void test_an_installed_snapshot_voids_appends_that_wait(void **state) {
+    (void)state;
+    uint64_t written = fill();
+    append(1, 1); // behind the one that waits
+    snapshot(0, 0, written + 1000, true);
+    f.snapshot[0].snapshot.install = true;
+    run(20, true);
+    assert_true(came_back(&f.snapshot[0]) && f.snapshot[0].status == 0);
+    for (uint32_t i = 0; i < 2; i++) {
+        assert_true(came_back(&f.append[i]));
+        assert_int_equal(f.append[i].status, -ECANCELED);
+        assert_true(place_in_order(&f.append[i]) > place_in_order(&f.snapshot[0]));
+    }
+    // The log goes on behind the snapshot.
+    f.last = written + 1000;
+    f.back_count = 0;
+    append(0, 1);
+    run(6, true);
+    assert_true(came_back(&f.append[0]) && f.append[0].status == 0);
+}
+
+// One that could not be written voids nothing: the appends still wait for room.
+static void test_a_failed_install_voids_nothing(void **state) {
+    (void)state;
+    uint64_t written = fill();
+    snapshot(0, STORE_SNAPSHOT_BYTES, written + 1000, true); // without its beginning: refused
+    f.snapshot[0].snapshot.install = true;
+    run(20, true);
+    assert_true(came_back(&f.snapshot[0]) && f.snapshot[0].status != 0);
+    assert_false(came_back(&f.append[0]));
+    snapshot(1, 0, written, true);
+    run(20, true);
+    assert_true(came_back(&f.append[0]) && f.append[0].status == 0);
+}
+
 // Nor the reading of one, for a node far behind.
 static void test_full_log_does_not_hold_up_a_transfer(void **state) {
     (void)state;
@@ -192,6 +236,8 @@ static void test_appends_come_back_in_order(void **state) {
 int main(void) {
     const struct CMUnitTest tests[] = {
         TEST(test_full_log_is_freed_by_a_snapshot),
+        TEST(test_an_installed_snapshot_voids_appends_that_wait),
+        TEST(test_a_failed_install_voids_nothing),
         TEST(test_full_log_does_not_hold_up_a_transfer),
         TEST(test_snapshots_hold_up_no_append),
         TEST(test_appends_come_back_in_order),
