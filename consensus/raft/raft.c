@@ -94,7 +94,7 @@ void raft_start(struct raft *raft, uint64_t now_ns) {
         raft->term = last_term;
         raft->vote = 0;
     }
-    raft->now_ns = now_ns;
+    raft->now_ns = raft->started_ns = now_ns;
     raft->durable_moved_ns = now_ns;
     raft->matched = raft->commit;
     raft_reset_election_deadline(raft);

@@ -80,6 +80,7 @@ struct raft {
     bool reply_owed;
     uint16_t vote_owed; // candidate to answer once the vote is durable
     bool recovering;
+    uint64_t started_ns;
     bool restore_stale; // raft_restore_entry()
 
     // Leader.

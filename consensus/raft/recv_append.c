@@ -73,7 +73,10 @@ static void accept(struct raft *raft, const struct raft_message *message) {
     if (commit > raft->commit) raft->commit = commit;
 
     bool caught_up = message->flags & WIRE_APPEND_RECOVERED;
-    if (raft->recovering && caught_up && raft->durable >= message->append.prev_index)
+    // The word may have been on its way when this node was alive before, and had more: so it counts
+    // only when what was sent then has died out, and where all before it is here.
+    bool settled = raft->now_ns - raft->started_ns >= raft->options.election_ns;
+    if (raft->recovering && caught_up && settled && raft->durable >= message->append.prev_index)
         raft_end_recovery(raft);
 
     raft->prev_seen = message->append.prev_index;

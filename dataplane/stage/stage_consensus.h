@@ -192,6 +192,7 @@ struct stage_consensus {
 
     struct stage_snapshot snapshot;
     struct stage_sender sender;
+    uint32_t sender_turn; // whose turn it is to be sent one
     struct stage_receiver receiver;
     bool restoring; // the machine is being rebuilt from the newest snapshot
     bool restore_reading;

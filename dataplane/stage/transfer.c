@@ -1,6 +1,7 @@
 // Snapshots from node to node (thesis 5.3): a node that needs entries the leader no longer has gets
 // the leader's newest snapshot in chunks. The receiver takes them in order and says how far it is;
-// the sender keeps a few in flight and goes back to what was acknowledged when nothing moves.
+// the sender keeps a few in flight and goes back to what was acknowledged when the receiver repeats
+// itself (chunks overtook each other, or one was lost) or when nothing moves.
 #include <string.h>
 
 #include "stage_consensus.h"
@@ -20,9 +21,15 @@ void stage_transfer_begin_anew(struct stage_consensus *stage) {
     end_sending(stage);
 }
 
-static uint16_t node_in_need(const struct stage_consensus *stage) {
-    for (uint32_t i = 0; i < stage->options.node_count; i++)
-        if (stage->effects.snapshot_peers & (1u << i)) return stage->options.nodes[i].id;
+// In turn, so that one who never gets to the end does not keep the others waiting.
+static uint16_t node_in_need(struct stage_consensus *stage) {
+    uint32_t count = stage->options.node_count;
+    for (uint32_t i = 0; i < count; i++) {
+        uint32_t at = (stage->sender_turn + i) % count;
+        if (!(stage->effects.snapshot_peers & (1u << at))) continue;
+        stage->sender_turn = at + 1;
+        return stage->options.nodes[at].id;
+    }
     return 0;
 }
 
@@ -35,11 +42,13 @@ static bool still_in_need(const struct stage_consensus *stage, uint16_t peer) {
 
 static void begin_sending(struct stage_consensus *stage) {
     const struct stage_snapshot *snapshot = &stage->snapshot;
-    uint16_t peer = node_in_need(stage);
     // Not while a newer one is being written over the other file: it would become the newest.
-    if (peer == 0 || snapshot->state != SNAPSHOT_IDLE || snapshot->newest_index == 0 ||
-        snapshot->newest_index + 1 < raft_first(stage->raft) || stage->restoring)
+    if (snapshot->state != SNAPSHOT_IDLE || snapshot->newest_index == 0 ||
+        snapshot->newest_index + 1 < raft_first(stage->raft) || stage->restoring ||
+        stage_snapshot_due(stage))
         return;
+    uint16_t peer = node_in_need(stage);
+    if (peer == 0) return;
     stage->sender = (struct stage_sender){
         .peer = peer,
         .endpoint = stage_endpoint_of(stage, peer),

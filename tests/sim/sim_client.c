@@ -12,6 +12,7 @@
 #include "sim_internal.h"
 
 #define CLIENT_LOCKS 8u
+#define CLIENT_CALLS 256u // far more than can be open
 
 enum stage {
     STAGE_NO_LEASE,
@@ -20,6 +21,13 @@ enum stage {
     STAGE_ACQUIRING,
     STAGE_HOLDING,
     STAGE_RELEASING
+};
+
+// What an operation was begun for. When the client has turned to something else meanwhile (its
+// lease ran out), the late answer is not taken for that of the newer operation.
+struct call {
+    struct client *client;
+    uint64_t number;
 };
 
 struct client {
@@ -38,6 +46,8 @@ struct client {
     uint64_t next_ns;           // when it does something again
     uint64_t begun_ns;          // of the operation that is open
     uint64_t completed_from_ns; // begin of the newest operation that completed well
+    uint64_t call_number;       // of the operation that is open
+    struct call calls[CLIENT_CALLS];
 };
 
 struct sim_workload {
@@ -55,6 +65,17 @@ static void name_of(uint32_t number, char name[16]) {
 
 static uint64_t client_clock(struct client *client) {
     return sim_clock(client->sim, &client->machine);
+}
+
+static struct call *begin_call(struct client *client) {
+    struct call *call = &client->calls[++client->call_number % CLIENT_CALLS];
+    *call = (struct call){.client = client, .number = client->call_number};
+    client->begun_ns = client->sim->now_ns;
+    return call;
+}
+
+static bool is_open(const struct call *call, enum stage stage) {
+    return call->number == call->client->call_number && call->client->stage == stage;
 }
 
 // ---------------------------------------------------------------- what the engine calls back
@@ -76,8 +97,9 @@ static void finished(struct client *client, enum stage stage, uint64_t rest_ns) 
 }
 
 static void on_leased(void *context, const struct core_result *result) {
-    struct client *client = context;
-    if (client->stage != STAGE_LEASING) return;
+    const struct call *call = context;
+    struct client *client = call->client;
+    if (!is_open(call, STAGE_LEASING)) return;
     if (result->status != WIRE_OK) {
         client->stage = STAGE_NO_LEASE;
         client->next_ns = client->sim->now_ns + sim_draw(client->sim, 100 * SIM_MS);
@@ -94,9 +116,10 @@ static void give_up_lease(struct client *client) {
 }
 
 static void on_acquired(void *context, const struct core_result *result) {
-    struct client *client = context;
+    const struct call *call = context;
+    struct client *client = call->client;
     struct sim *sim = client->sim;
-    if (client->stage != STAGE_ACQUIRING) return;
+    if (!is_open(call, STAGE_ACQUIRING)) return;
     char name[16];
     name_of(client->name, name);
     switch (result->status) {
@@ -132,9 +155,10 @@ static void on_acquired(void *context, const struct core_result *result) {
 }
 
 static void on_released(void *context, const struct core_result *result) {
-    struct client *client = context;
+    const struct call *call = context;
+    struct client *client = call->client;
     struct sim *sim = client->sim;
-    if (client->stage != STAGE_RELEASING) return;
+    if (!is_open(call, STAGE_RELEASING)) return;
     if (result->status == WIRE_OK) {
         sim->stats.releases++;
         finished(client, STAGE_FREE, 50 * SIM_MS);
@@ -193,8 +217,8 @@ static void take_lease(struct client *client) {
     struct core_keep keep = {
         .ttl_ms = 200 + sim_draw(sim, 2000), .lost = on_lost, .lost_context = client};
     client->stage = STAGE_LEASING;
-    client->begun_ns = sim->now_ns;
-    if (core_lease_keep(client->core, client_clock(client), &keep, on_leased, client) != WIRE_OK)
+    struct call *call = begin_call(client);
+    if (core_lease_keep(client->core, client_clock(client), &keep, on_leased, call) != WIRE_OK)
         client->stage = STAGE_NO_LEASE;
 }
 
@@ -205,10 +229,10 @@ static void take_lock(struct client *client) {
     client->name = (uint32_t)sim_draw(sim, SIM_NAMES);
     name_of(client->name, name);
     client->stage = STAGE_ACQUIRING;
-    client->begun_ns = sim->now_ns;
+    struct call *call = begin_call(client);
     sim->stats.requests++;
     uint16_t status = core_acquire(client->core, client_clock(client), name, (uint32_t)strlen(name),
-                                   client->lease, waits_ms[sim_draw(sim, 6)], on_acquired, client);
+                                   client->lease, waits_ms[sim_draw(sim, 6)], on_acquired, call);
     if (status != WIRE_OK) finished(client, STAGE_FREE, 50 * SIM_MS);
 }
 
@@ -216,9 +240,9 @@ static void give_lock(struct client *client) {
     char name[16];
     name_of(client->name, name);
     client->stage = STAGE_RELEASING;
-    client->begun_ns = client->sim->now_ns;
+    struct call *call = begin_call(client);
     uint16_t status = core_release(client->core, client_clock(client), name, (uint32_t)strlen(name),
-                                   client->token, on_released, client);
+                                   client->token, on_released, call);
     if (status != WIRE_OK) finished(client, STAGE_FREE, 50 * SIM_MS);
 }
 

@@ -42,8 +42,9 @@ struct sim {
     struct sim_net *net;
     uint32_t node_count;
     struct sim_machine machines[SIM_NODES_MAX];
-    bool memory; // durability of this life
-    bool busy;   // clients hardly rest, and the log is small: snapshots all the time
+    bool memory;     // durability of this life
+    bool busy;       // clients hardly rest, and the log is small: snapshots all the time
+    bool small_logs; // snapshots all the time, and nodes away for so long that they need one
     struct sim_workload *workload;
     struct {
         uint64_t index;

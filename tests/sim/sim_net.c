@@ -206,8 +206,9 @@ void sim_net_set_faults(struct sim_net *net, const struct sim_net_faults *faults
 
 void sim_net_destroy(struct sim_net *net) {
     for (uint32_t i = 0; i < net->place_count; i++) {
-        sim_net_forget(net, net->places[i]->endpoint);
-        free(net->places[i]);
+        struct place *place = net->places[i];
+        while (place->count > 0) free(place->heap[--place->count]);
+        free(place);
     }
     free(net);
 }

@@ -56,14 +56,18 @@ static void boot(struct sim *sim, struct sim_machine *machine) {
         .election_ns = 100 * SIM_MS,
         .heartbeat_ns = 20 * SIM_MS,
         // Busy lives fill the WAL first, others the log in memory.
-        .log_entries = sim->busy ? 8192 : 2048,
-        .log_bytes = sim->busy ? 1u << 19 : 1u << 18,
-        .window_entries = 256,
+        .log_entries = sim->small_logs ? 256
+                       : sim->busy     ? 8192
+                                       : 2048,
+        .log_bytes = sim->small_logs ? 1u << 15
+                     : sim->busy     ? 1u << 19
+                                     : 1u << 18,
+        .window_entries = sim->small_logs ? 64 : 256,
         .limits = {.sessions = 64, .leases = 256, .locks = 256, .claims = 512},
         .memory = sim->memory,
         .segment_bytes = 1u << 20,
         .segment_count = 3,
-        .snapshot_percent = 30,
+        .snapshot_percent = sim->small_logs ? 10 : 30,
         .seed = sim_draw(sim, UINT32_MAX) + 1,
         .port = machine->port,
         .disk = machine->disk,
@@ -84,7 +88,7 @@ static void crash(struct sim *sim, struct sim_machine *machine) {
     node_close(machine->node);
     machine->node = NULL;
     sim_net_forget(sim->net, machine->endpoint);
-    machine->back_ns = sim->now_ns + sim_draw(sim, 500 * SIM_MS);
+    machine->back_ns = sim->now_ns + sim_draw(sim, (sim->small_logs ? 3000 : 500) * SIM_MS);
     machine->clock_base_ns += sim_draw(sim, 1000 * SIM_MS); // a new boot, a new monotonic clock
     sim->stats.crashes++;
 }
@@ -202,6 +206,7 @@ static void create(struct sim *sim) {
         .flip = (uint32_t)sim_draw(sim, 3) * 10000,
     };
     sim->node_count = sim_draw(sim, 6) == 0 ? 5 : sim_draw(sim, 12) == 0 ? 1 : 3;
+    sim->small_logs = sim_draw(sim, 3) == 0;
     sim->crash_rate = (uint32_t)sim_draw(sim, 4) * 8;
     sim->pause_rate = (uint32_t)sim_draw(sim, 3) * 8;
     sim->cut_rate = (uint32_t)sim_draw(sim, 3) * 60;
