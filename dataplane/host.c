@@ -234,8 +234,16 @@ void host_print_start(const struct host *host, FILE *out) {
         fprintf(
             out,
             "  durability  MEMORY: the log is NOT on disk. A node that restarts has lost it and\n"
-            "              votes again only after a leader brought it up to date; if most nodes\n"
-            "              stop together, locks that were granted are forgotten.\n");
+            "              votes again only after a leader brought it up to date. If most nodes\n"
+            "              stop together the state is gone and the cluster stays down.\n");
+        if (found->existed)
+            fprintf(out,
+                    "  RESTARTED   this node has lost its log and waits for a leader that has it. "
+                    "If all\n"
+                    "              nodes were stopped there is none: remove every data_dir, and "
+                    "begin anew\n"
+                    "              under another [cluster] id, since fencing tokens begin anew "
+                    "too.\n");
     } else {
         fprintf(out, "  durability  disk, %s\n", c->data_dir);
     }

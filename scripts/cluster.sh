@@ -172,21 +172,23 @@ cluster_wait_settled() { cluster_wait_leader; sleep 1; }
 holder_token() { conclave holders "$1" -w json | jq -r '[.. | objects | .token? // empty][0] // 0'; }
 json_number() { jq -r ".$2" "$1"; }
 
-# The port's own round trip, same driver and bridge, nothing behind it.
+# The port's own round trip, same driver and bridge, nothing behind it. Arguments go to the measuring
+# side.
 cluster_pingpong() {
     local server
+    touch "$CLUSTER_DIR/pingpong.log"
     if [ "$CLUSTER_PORT" = dpdk ]; then
         in_net "$BIN/bench/pingpong" serve --port dpdk --listen 10.77.0.1:7100 --eal "$(cluster_eal 1)" \
             --seconds 60 > "$CLUSTER_DIR/pingpong.log" 2>&1 &
         server=$!
         wait_for 15 "the ping-pong server" grep -q serving "$CLUSTER_DIR/pingpong.log"
-        in_net "$BIN/bench/pingpong" measure --port udp --peer 10.77.0.1:7100 --rounds 20000 | grep pingpong
+        in_net "$BIN/bench/pingpong" measure --port udp --peer 10.77.0.1:7100 --rounds 20000 "$@" 2> /dev/null
     else
         "$BIN/bench/pingpong" serve --port udp --listen 127.0.0.1:$((19000 + $$ % 1000)) --seconds 60 \
             > "$CLUSTER_DIR/pingpong.log" 2>&1 &
         server=$!
         wait_for 15 "the ping-pong server" grep -q serving "$CLUSTER_DIR/pingpong.log"
-        "$BIN/bench/pingpong" measure --port udp --peer 127.0.0.1:$((19000 + $$ % 1000)) --rounds 20000 | grep pingpong
+        "$BIN/bench/pingpong" measure --port udp --peer 127.0.0.1:$((19000 + $$ % 1000)) --rounds 20000 "$@" 2> /dev/null
     fi
     kill $server 2>/dev/null || true
     wait $server 2>/dev/null || true
