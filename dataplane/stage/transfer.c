@@ -40,6 +40,13 @@ static bool still_in_need(const struct stage_consensus *stage, uint16_t peer) {
     return false;
 }
 
+static bool others_in_need(const struct stage_consensus *stage, uint16_t peer) {
+    for (uint32_t i = 0; i < stage->options.node_count; i++)
+        if (stage->options.nodes[i].id != peer && (stage->effects.snapshot_peers & (1u << i)))
+            return true;
+    return false;
+}
+
 static void begin_sending(struct stage_consensus *stage) {
     const struct stage_snapshot *snapshot = &stage->snapshot;
     // Not while a newer one is being written over the other file: it would become the newest.
@@ -57,6 +64,7 @@ static void begin_sending(struct stage_consensus *stage) {
         .time_ns = snapshot->newest_time_ns,
         .total = snapshot->newest_bytes,
         .progress_ns = stage->now_ns,
+        .heard_ns = stage->now_ns,
         .sent_ns = stage->now_ns,
     };
 }
@@ -154,6 +162,7 @@ static void on_progress(struct stage_consensus *stage, const struct wire_snapsho
     if (peer != s->peer || reply->last_index != s->index || reply->term != raft_term(stage->raft) ||
         reply->offset > s->total)
         return;
+    s->heard_ns = stage->now_ns;
     if (reply->offset < s->acked) {
         // Others than "nothing yet" only overtook each other. So may that one have: then the
         // receiver says how far it really is as soon as it hears the first chunk again.
@@ -310,6 +319,7 @@ void stage_transfer_written(struct stage_consensus *stage, struct store_request 
         newest->newest_term = r->term;
         newest->newest_time_ns = r->time_ns;
         newest->newest_bytes = r->total;
+        stage_transfer_begin_anew(stage); // a block read for a peer of former days is not of this
         struct raft_event *event = stage_event(stage, RAFT_EVENT_SNAPSHOT_INSTALLED);
         event->snapshot.index = r->index;
         event->snapshot.term = r->term;
@@ -351,6 +361,8 @@ uint32_t stage_transfer_step(struct stage_consensus *stage) {
         return 0;
     }
     bool stalled = stage->now_ns - s->progress_ns > STAGE_TRANSFER_GIVE_UP_NS;
+    bool silent = stage->now_ns - s->heard_ns > STAGE_TRANSFER_SILENT_NS;
+    if (silent && others_in_need(stage, s->peer)) stalled = true;
     if (s->stale || stalled || !still_in_need(stage, s->peer)) {
         end_sending(stage);
         return 0;

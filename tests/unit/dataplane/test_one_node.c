@@ -19,6 +19,11 @@ static int open_three(void **state) {
     one_open(3);
     return 0;
 }
+static int open_five(void **state) {
+    (void)state;
+    one_open(5);
+    return 0;
+}
 static int close_node(void **state) {
     (void)state;
     one_close();
@@ -397,6 +402,15 @@ static void a_sender_starts_over_when_told(void **state) {
     assert_int_equal(chunk->last_index, index);
 }
 
+// Of five nodes 4 is dead and 5 is behind: the dead one does not keep the other waiting for long.
+static void the_dead_do_not_keep_others_waiting(void **state) {
+    (void)state;
+    one_lead(&term);
+    until_next_snapshot();
+    assert_non_null(chunk_to(4, 30));
+    assert_non_null(chunk_to(5, 1000));
+}
+
 int main(void) {
 #define THREE(name) cmocka_unit_test_setup_teardown(name, open_three, close_node)
     const struct CMUnitTest tests[] = {
@@ -413,6 +427,7 @@ int main(void) {
         THREE(a_replaced_snapshot_is_not_sent_on),
         THREE(a_sender_starts_over_when_told),
         THREE(a_write_under_way_does_not_count),
+        cmocka_unit_test_setup_teardown(the_dead_do_not_keep_others_waiting, open_five, close_node),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
