@@ -29,6 +29,7 @@ struct disk_memory {
     uint32_t pending_count;
     struct disk_completion done[DISK_QUEUE];
     uint32_t done_count;
+    bool full;
     uint32_t bad_file;
     uint64_t bad_offset;
 };
@@ -203,7 +204,9 @@ void disk_memory_land(struct disk *disk, uint32_t which) {
     struct disk_memory *m = memory_of(disk);
     struct operation o = take(m, which);
     int32_t result;
-    if (o.write) {
+    if (o.write && m->full && o.offset + o.bytes > m->files[o.file].size) {
+        result = -ENOSPC;
+    } else if (o.write) {
         grow(&m->files[o.file], o.offset + o.bytes);
         memcpy(m->files[o.file].bytes + o.offset, o.copy, o.bytes);
         result = (int32_t)o.bytes;
@@ -238,6 +241,10 @@ void disk_memory_crash(struct disk *disk) {
     struct disk_memory *m = memory_of(disk);
     while (m->pending_count > 0) free(take(m, 0).copy);
     m->done_count = 0;
+}
+
+void disk_memory_set_full(struct disk *disk, bool full) {
+    memory_of(disk)->full = full;
 }
 
 void disk_memory_unreadable(struct disk *disk, uint32_t file, uint64_t offset) {

@@ -23,6 +23,8 @@ void disk_memory_tear(struct disk *disk, uint32_t which, uint32_t from, uint32_t
 void disk_memory_fail(struct disk *disk, uint32_t which, int32_t result); // nothing happens
 void disk_memory_land_all(struct disk *disk);
 void disk_memory_crash(struct disk *disk); // what is pending is lost
+// Writes that would make a file grow answer -ENOSPC.
+void disk_memory_set_full(struct disk *disk, bool full);
 // Reads of this block answer -EIO; UINT64_MAX: none does.
 void disk_memory_unreadable(struct disk *disk, uint32_t file, uint64_t offset);
 

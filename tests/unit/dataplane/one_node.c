@@ -181,6 +181,14 @@ void one_hold_disk(bool hold) {
 void one_may_fail(void) {
     f.may_fail = true;
 }
+uint64_t one_counter(const char *name) {
+    struct wire_counter all[256];
+    uint32_t count = counters_read(node_counters(f.node), 0, all, 256);
+    for (uint32_t i = 0; i < count; i++)
+        if (strncmp(all[i].name, name, sizeof all[i].name) == 0) return all[i].value;
+    fail_msg("no counter %s", name);
+    return 0;
+}
 uint64_t one_now(void) {
     return f.now_ns;
 }

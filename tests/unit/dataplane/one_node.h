@@ -23,7 +23,8 @@ struct disk *one_disk(void);
 void one_hold_disk(bool hold); // writes wait until it is let go
 void one_may_fail(void);       // else a node that fails is a test that fails
 uint64_t one_now(void);
-uint64_t one_who(uint32_t number); // its endpoint
+uint64_t one_counter(const char *name); // "node.snapshots"
+uint64_t one_who(uint32_t number);      // its endpoint
 
 // A frame to the node. one_say() gives room for a message, zeroed but for its head; the frame goes
 // off with the next one_run() or when another speaks.

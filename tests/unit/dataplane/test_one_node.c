@@ -127,27 +127,53 @@ static void an_entry_of_another_term_answers_nobody(void **state) {
     assert_null(answer());
 }
 
-static void only_a_leader_tells_waiters(void **state) {
-    (void)state;
-    one_lead(&term);
-    uint64_t session = open_session(5);
+// One who holds "a" and one who waits for it, under leases of their own.
+struct pair {
+    uint64_t session, token, claim;
+};
+
+static struct pair holder_and_waiter(void) {
+    struct pair pair = {.session = open_session(5)};
     struct wire_request grant = {
-        .op = WIRE_OP_LEASE_GRANT, .session = session, .sequence = 1, .amount = 60000};
+        .op = WIRE_OP_LEASE_GRANT, .session = pair.session, .sequence = 1, .amount = 60000};
     uint64_t first = do_request(&grant, NULL);
     grant.sequence = 2;
     uint64_t second = do_request(&grant, NULL);
-    struct wire_request acquire = {
-        .op = WIRE_OP_LOCK_ACQUIRE, .session = session, .sequence = 3, .lease = first};
-    uint64_t token = do_request(&acquire, "a");
-    acquire = (struct wire_request){.op = WIRE_OP_LOCK_ACQUIRE,
-                                    .session = session,
-                                    .sequence = 4,
-                                    .lease = second,
-                                    .amount = WIRE_WAIT_FOREVER};
-    uint64_t claim = do_request(&acquire, "a");
+    struct wire_request acquire = {.op = WIRE_OP_LOCK_ACQUIRE,
+                                   .session = pair.session,
+                                   .sequence = 3,
+                                   .lease = first,
+                                   .amount = WIRE_WAIT_FOREVER};
+    pair.token = do_request(&acquire, "a");
+    assert_int_equal(answer()->status, WIRE_OK);
+    acquire.sequence = 4;
+    acquire.lease = second;
+    pair.claim = do_request(&acquire, "a");
     assert_int_equal(answer()->status, WIRE_QUEUED);
+    return pair;
+}
 
-    // A no-op, to be replaced by the release.
+static void the_next_waiter_is_told(void **state) {
+    (void)state;
+    one_lead(&term);
+    struct pair pair = holder_and_waiter();
+    do_request(&(struct wire_request){.op = WIRE_OP_LOCK_RELEASE,
+                                      .session = pair.session,
+                                      .sequence = 5,
+                                      .token = pair.token},
+               "a");
+    assert_int_equal(one_count(ONE_CLIENT, WIRE_EVENT), 1);
+    const struct wire_event *event = one_newest(ONE_CLIENT, WIRE_EVENT);
+    assert_int_equal(event->claim, pair.claim);
+    assert_int_equal(event->status, WIRE_OK);
+    assert_int_equal(event->token, raft_last(raft()));
+}
+
+static void only_a_leader_tells_waiters(void **state) {
+    (void)state;
+    one_lead(&term);
+    struct pair pair = holder_and_waiter();
+    // An entry to be replaced by the release.
     one_request(&(struct wire_request){.op = WIRE_OP_SESSION_OPEN, .sequence = 1, .token = 6},
                 NULL);
     one_run(3);
@@ -156,16 +182,15 @@ static void only_a_leader_tells_waiters(void **state) {
         char name[8];
     } release = {.request = {.head = {.type = WIRE_REQUEST, .length = sizeof release},
                              .op = WIRE_OP_LOCK_RELEASE,
-                             .session = session,
+                             .session = pair.session,
                              .sequence = 5,
                              .name_length = 1,
-                             .token = token},
+                             .token = pair.token},
                  .name = "a"};
     one_forget();
     be_replaced(&release, sizeof release, RAFT_ENTRY_COMMAND);
     assert_int_equal(machine_sizes(node_machine(one_node())).claims, 1); // the waiter holds it now
     assert_int_equal(one_count(ONE_CLIENT, WIRE_EVENT), 0);
-    (void)claim;
 }
 
 static void a_read_waits_for_a_majority(void **state) {
@@ -257,12 +282,15 @@ static void a_failed_log_write_stops_the_node(void **state) {
 // More frames than there are packets, one after another and in bursts: none may get lost inside.
 static void every_packet_comes_back(void **state) {
     (void)state;
-    for (uint32_t i = 0; i < 200; i++) {
+    for (uint32_t i = 0; i < 1200; i++) {
         one_forget();
-        for (uint32_t k = 0; k < 33 * 22; k++)
+        for (uint32_t k = 0; k < 40; k++) {
             one_request(&(struct wire_request){.op = WIRE_OP_STATUS, .sequence = k}, NULL);
-        one_run(8);
-        assert_int_equal(one_count(ONE_CLIENT, WIRE_REPLY), 33 * 22);
+            one_run(0); // in a frame of its own
+        }
+        one_run(4);
+        assert_int_equal(one_count(ONE_CLIENT, WIRE_REPLY), 40);
+        assert_int_equal(answer()->status, WIRE_OK); // not shed as busy
     }
 }
 
@@ -414,6 +442,24 @@ static void reply_chunk(uint32_t who, uint64_t index, uint64_t offset) {
     reply->offset = offset;
 }
 
+// Snapshots that find no room are given up and tried again, however often; none of it is lost.
+static void failed_snapshots_cost_nothing(void **state) {
+    (void)state;
+    one_lead(&term);
+    for (uint64_t i = 1; i <= 90; i++) open_session(i);
+    uint64_t failed = one_counter("node.snapshots_failed");
+    disk_memory_set_full(one_disk(), true);
+    for (uint64_t i = 91; i <= 112; i++) open_session(i);
+    for (uint32_t i = 0; i < 2000 && one_counter("node.snapshots_failed") < failed + 8; i++) {
+        one_wait(5);
+        if (one_newest(2, WIRE_APPEND) != NULL) one_ack_all(term);
+        one_forget();
+    }
+    assert_true(one_counter("node.snapshots_failed") >= failed + 8);
+    disk_memory_set_full(one_disk(), false);
+    assert_non_null(chunk_to(3, 1500));
+}
+
 static void a_replaced_snapshot_is_not_sent_on(void **state) {
     (void)state;
     one_lead(&term);
@@ -475,7 +521,9 @@ int main(void) {
         THREE(a_snapshot_is_acknowledged_when_durable),
         THREE(a_chunk_is_answered_with_its_context),
         THREE(a_receiver_that_lost_its_beginning_says_so),
+        THREE(failed_snapshots_cost_nothing),
         THREE(a_replaced_snapshot_is_not_sent_on),
+        THREE(the_next_waiter_is_told),
         THREE(a_sender_starts_over_when_told),
         THREE(a_write_under_way_does_not_count),
         cmocka_unit_test_setup_teardown(the_dead_do_not_keep_others_waiting, open_five, close_node),
