@@ -338,6 +338,9 @@ static void keys_against_each_other(void **state) {
     refuse_key(
         "raft", "window = 2000\nlog_entries = 1024",
         "[raft] window: 2000 is more than the log holds; allowed: at most log_entries (1024)");
+    refuse_key("port", "eal =;-a 01:00.0\ntype = dpdk",
+               "[port] eal: \";-a 01:00.0\" begins like a comment, which needs a blank before its "
+               ";; allowed: 0 to 2047 bytes");
     refuse_key("raft", "log_size = 128MiB",
                "[raft] log_size: 131072 KiB is more than a quarter of the log on disk (segments * "
                "segment_size = 262144 KiB), which could then fill up for good; allowed: at most a "
