@@ -333,6 +333,8 @@ static void keys_against_each_other(void **state) {
     accept_key("raft", "heartbeat = 50ms");
     accept_key("raft", "election = 10ms"); // its heartbeat follows
     assert_true(config.node.heartbeat_ns == 2000000);
+    accept_key("raft", "election = 150001us"); // a fifth that --check could not print
+    assert_true(config.node.heartbeat_ns == 30000000);
     refuse_key("raft", "window = 65537",
                "[raft] window: \"65537\" is out of range; allowed: 1 to 65536");
     refuse_key(
