@@ -231,9 +231,10 @@ static enum conclave_status give_back(struct lock *lock, uint64_t patience_ms) {
                      "%s.",
                      lock->what, duration_text(lock->ttl_ms, ttl));
     if (unsure && lock->token == 0)
-        output_error("Gave up waiting for %s; the cluster did not confirm that, and forgets this "
-                     "wait after at most %s.",
-                     lock->what, duration_text(lock->ttl_ms, ttl));
+        output_error(
+            "Gave up %s; the cluster did not confirm that: if it was granted meanwhile, it "
+            "is free after at most %s.",
+            lock->what, duration_text(lock->ttl_ms, ttl));
     lock->lease = 0;
     return status;
 }
