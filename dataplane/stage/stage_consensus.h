@@ -35,6 +35,7 @@
 #define STAGE_RETRY_SNAPSHOT_NS   (1000ull * 1000 * 1000)      // after one failed
 #define STAGE_TRANSFER_STALL_NS   (20ull * 1000 * 1000) // without progress: go back and send again
 #define STAGE_TRANSFER_GIVE_UP_NS (5000ull * 1000 * 1000)
+#define STAGE_TRANSFER_SILENT_NS  (500ull * 1000 * 1000) // not an answer: others' turn, if any
 // A receiver repeats how far it is when a chunk was lost or overtaken, or when it had no room and
 // has some again. So many repetitions, or one after so long a silence, mean: go back.
 #define STAGE_TRANSFER_REPEATS  3u
@@ -113,7 +114,7 @@ struct stage_sender { // of the newest snapshot, to one node at a time
     uint64_t endpoint;
     uint64_t index, term, time_ns, total;
     uint64_t acked, sent;
-    uint64_t progress_ns, sent_ns;
+    uint64_t progress_ns, heard_ns, sent_ns;
     uint32_t repeats; // of `acked` by the receiver
     uint64_t
         recover; // what had been sent when it last went back: repetitions up to here are echoes

@@ -40,6 +40,13 @@ static bool still_in_need(const struct stage_consensus *stage, uint16_t peer) {
     return false;
 }
 
+static bool others_in_need(const struct stage_consensus *stage, uint16_t peer) {
+    for (uint32_t i = 0; i < stage->options.node_count; i++)
+        if (stage->options.nodes[i].id != peer && (stage->effects.snapshot_peers & (1u << i)))
+            return true;
+    return false;
+}
+
 static void begin_sending(struct stage_consensus *stage) {
     const struct stage_snapshot *snapshot = &stage->snapshot;
     // Not while a newer one is being written over the other file: it would become the newest.
@@ -57,6 +64,7 @@ static void begin_sending(struct stage_consensus *stage) {
         .time_ns = snapshot->newest_time_ns,
         .total = snapshot->newest_bytes,
         .progress_ns = stage->now_ns,
+        .heard_ns = stage->now_ns,
         .sent_ns = stage->now_ns,
     };
 }
@@ -139,12 +147,28 @@ static void on_repetition(struct stage_consensus *stage) {
     stage_count(stage, STAGE_COUNT_CHUNKS_RESENT, 1);
 }
 
+// The receiver has nothing of it any more: it restarted.
+static void start_over(struct stage_consensus *stage) {
+    struct stage_sender *s = &stage->sender;
+    s->recover = s->sent;
+    s->acked = s->sent = 0;
+    s->repeats = 0;
+    stage_count(stage, STAGE_COUNT_CHUNKS_RESENT, 1);
+}
+
 static void on_progress(struct stage_consensus *stage, const struct wire_snapshot_reply *reply,
                         uint16_t peer) {
     struct stage_sender *s = &stage->sender;
     if (peer != s->peer || reply->last_index != s->index || reply->term != raft_term(stage->raft) ||
-        reply->offset < s->acked || reply->offset > s->total)
+        reply->offset > s->total)
         return;
+    s->heard_ns = stage->now_ns;
+    if (reply->offset < s->acked) {
+        // Others than "nothing yet" only overtook each other. So may that one have: then the
+        // receiver says how far it really is as soon as it hears the first chunk again.
+        if (reply->offset == 0) start_over(stage);
+        return;
+    }
     if (reply->offset == s->acked) {
         on_repetition(stage);
         return;
@@ -179,6 +203,11 @@ static void end_receiving(struct stage_consensus *stage) {
     stage->receiver = (struct stage_receiver){0};
 }
 
+static bool may_begin(const struct stage_consensus *stage) {
+    return !stage->restoring && stage->snapshot.state == SNAPSHOT_IDLE &&
+           stage->receiver.in_flight == 0;
+}
+
 // Chunks of another snapshot than before start a new one, once the store has let go of the old.
 static bool ready_for(struct stage_consensus *stage, const struct wire_snapshot *chunk,
                       uint16_t peer) {
@@ -187,7 +216,7 @@ static bool ready_for(struct stage_consensus *stage, const struct wire_snapshot 
     bool same = r->peer == peer && r->index == chunk->last_index && r->term == chunk->last_term &&
                 r->total == chunk->total && !r->failed;
     if (same) return true;
-    if (r->in_flight > 0 || chunk->offset != 0) return false;
+    if (!may_begin(stage) || chunk->offset != 0) return false;
     end_receiving(stage);
     *r = (struct stage_receiver){.peer = peer,
                                  .index = chunk->last_index,
@@ -269,8 +298,11 @@ static void on_chunk(struct stage_consensus *stage, const struct wire_snapshot *
     }
     if (!ready_for(stage, chunk, peer)) {
         stage_count(stage, STAGE_COUNT_CHUNKS_REFUSED, 1);
+        // Whoever sends from the middle does not know that this node has restarted.
+        if (may_begin(stage)) say_how_far(stage, endpoint, chunk->last_index, chunk->context, 0);
         return;
     }
+    r->context = chunk->context;
     if (!take_chunk(stage, chunk)) stage_count(stage, STAGE_COUNT_CHUNKS_REFUSED, 1);
     // The whole is acknowledged only when it is durable.
     if (r->peer != 0 && r->received < r->total)
@@ -287,6 +319,7 @@ void stage_transfer_written(struct stage_consensus *stage, struct store_request 
         newest->newest_term = r->term;
         newest->newest_time_ns = r->time_ns;
         newest->newest_bytes = r->total;
+        stage_transfer_begin_anew(stage); // a block read for a peer of former days is not of this
         struct raft_event *event = stage_event(stage, RAFT_EVENT_SNAPSHOT_INSTALLED);
         event->snapshot.index = r->index;
         event->snapshot.term = r->term;
@@ -328,6 +361,8 @@ uint32_t stage_transfer_step(struct stage_consensus *stage) {
         return 0;
     }
     bool stalled = stage->now_ns - s->progress_ns > STAGE_TRANSFER_GIVE_UP_NS;
+    bool silent = stage->now_ns - s->heard_ns > STAGE_TRANSFER_SILENT_NS;
+    if (silent && others_in_need(stage, s->peer)) stalled = true;
     if (s->stale || stalled || !still_in_need(stage, s->peer)) {
         end_sending(stage);
         return 0;

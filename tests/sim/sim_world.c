@@ -81,8 +81,19 @@ static void boot(struct sim *sim, struct sim_machine *machine) {
               (unsigned long)raft_last(node_raft(machine->node)));
 }
 
+// In memory, a majority must keep its log: what fewer hold is not promised to outlive anything.
+static bool can_be_lost(const struct sim *sim, const struct sim_machine *machine) {
+    uint32_t whole = 0;
+    for (uint32_t i = 0; i < sim->node_count; i++) {
+        const struct sim_machine *other = &sim->machines[i];
+        if (other != machine && other->node != NULL)
+            whole += !raft_recovering(node_raft(other->node));
+    }
+    return !sim->memory || whole > sim->node_count / 2;
+}
+
 static void crash(struct sim *sim, struct sim_machine *machine) {
-    if (machine->node == NULL) return;
+    if (machine->node == NULL || !can_be_lost(sim, machine)) return;
     sim_trace(sim, "node %u crashes", machine->id);
     sim_disk_crash(machine->disk);
     node_close(machine->node);
@@ -213,6 +224,7 @@ static void create(struct sim *sim) {
     sim->all_down_rate = (uint32_t)sim_draw(sim, 3) * 6;
     sim->busy = sim_draw(sim, 4) == 0;
     sim->full_rate = sim->busy ? (uint32_t)sim_draw(sim, 3) * 30 : 0;
+    sim->memory = sim->node_count > 1 && sim_draw(sim, 5) == 0;
     sim->net = sim_net_create(sim);
     sim_net_set_faults(sim->net, &faults);
     for (uint32_t i = 0; i < sim->node_count; i++) {
