@@ -214,6 +214,7 @@ void session_run(struct machine *m, const struct wire_request *request, struct m
 void session_open(struct machine *m, const struct wire_request *request,
                   struct machine_reply *reply);
 void session_index(struct machine *m, uint32_t slot); // restored: into the indexes
+bool session_is_new(const struct machine *m, const struct session *session); // id and nonce are
 
 // lease.c
 uint32_t lease_find(const struct machine *m, uint64_t id); // slot, 0: none

@@ -1,7 +1,8 @@
 // Restoring from a snapshot's stream, cut anywhere. Objects go back to the slots they had, so their
 // links hold as they are; indexes and wheels are filled on the way. The stream comes from another
 // machine or a disk, so nothing in it is believed before it is checked: first each object, at the
-// end the hash over all, the counts, and every link.
+// end the hash over all, the counts, and every link. A stream may carry its right hash and still be
+// wrong, when the machine that wrote it was: that must not spread to this one.
 #include "machine/hash.h"
 #include "machine/machine_internal.h"
 
@@ -24,9 +25,35 @@ static bool take_header(struct machine *m, const struct snapshot_header *header)
     return true;
 }
 
+// What an object says of itself: an id that is new here, and nothing from the future.
+static bool believable(const struct machine *m, uint32_t table, const void *object) {
+    uint64_t applied = m->in.header.head.applied, time_ns = m->in.header.head.time_ns;
+    switch (table) {
+    case TABLE_SESSION: {
+        const struct session *s = object;
+        return s->id > 0 && s->id <= s->last_index && s->last_index <= applied &&
+               s->last_ns <= time_ns && session_is_new(m, s);
+    }
+    case TABLE_LEASE: {
+        const struct lease *l = object;
+        return l->id > 0 && l->id <= applied && l->ttl_ms >= WIRE_TTL_MS_MIN &&
+               l->ttl_ms <= WIRE_TTL_MS_MAX && lease_find(m, l->id) == 0;
+    }
+    case TABLE_LOCK:
+        return ((const struct lock *)object)->created <= applied;
+    case TABLE_CLAIM: {
+        const struct claim *c = object;
+        return c->id > 0 && c->id <= applied && c->token <= applied && c->since_ns <= time_ns &&
+               claim_find(m, c->id) == 0;
+    }
+    default:
+        return true;
+    }
+}
+
 static bool take_object(struct machine *m, const struct snapshot_mark *mark) {
     struct pool *pool = &m->pools[mark->what];
-    if (!pool_put(pool, mark->slot, mark + 1)) return false;
+    if (!believable(m, mark->what, mark + 1) || !pool_put(pool, mark->slot, mark + 1)) return false;
     switch (mark->what) {
     case TABLE_SESSION:
         session_index(m, mark->slot);
@@ -118,10 +145,30 @@ static bool live(const struct machine *m, enum machine_table table, uint32_t slo
     return slot > 0 && slot <= pool->high && pool->live[slot];
 }
 
+// A chain of its own, as long as the name needs, under which the lock is found. The places for
+// copies aside, unused now, tell which pieces have been seen.
+static bool name_holds(const struct machine *m, uint32_t slot) {
+    const struct lock *lock = lock_at(m, slot);
+    const struct pool *names = &m->pools[TABLE_NAME];
+    uint8_t name[WIRE_NAME_MAX];
+    uint32_t pieces = 0;
+    for (uint32_t at = lock->more; at != 0; pieces++) {
+        if (!live(m, TABLE_NAME, at) || names->saved[at] != POOL_UNTOUCHED) return false;
+        names->saved[at] = POOL_ASIDE;
+        at = ((const struct name_piece *)pool_at(names, at))->next;
+    }
+    uint32_t inlined = lock->name_length < LOCK_NAME_INLINE ? lock->name_length : LOCK_NAME_INLINE;
+    uint32_t rest = lock->name_length - inlined;
+    if (lock->name_length == 0 || pieces != (rest + NAME_PIECE_BYTES - 1) / NAME_PIECE_BYTES)
+        return false;
+    name_copy(m, lock, name);
+    return lock_find(m, name, lock->name_length) == slot;
+}
+
 // Claims a lock links to, each counted once by its back link; UINT32_MAX: a link is broken.
 static uint32_t check_lock(const struct machine *m, uint32_t slot) {
     const struct lock *lock = lock_at(m, slot);
-    uint32_t pieces = 0, count = 0, prev = 0;
+    uint32_t count = 0, prev = 0;
     if (!live(m, TABLE_CLAIM, lock->holder)) return UINT32_MAX;
     const struct claim *holder = claim_at(m, lock->holder);
     if (holder->lock != slot || holder->token == 0) return UINT32_MAX;
@@ -132,15 +179,7 @@ static uint32_t check_lock(const struct machine *m, uint32_t slot) {
         prev = at;
     }
     if (count != lock->waiters || lock->last != prev) return UINT32_MAX;
-    for (uint32_t at = lock->more; at != 0; pieces++) {
-        if (!live(m, TABLE_NAME, at) || pieces == NAME_PIECES_MAX) return UINT32_MAX;
-        at = ((const struct name_piece *)pool_at(&m->pools[TABLE_NAME], at))->next;
-    }
-    uint32_t inlined = lock->name_length < LOCK_NAME_INLINE ? lock->name_length : LOCK_NAME_INLINE;
-    uint32_t rest = lock->name_length - inlined;
-    if (lock->name_length == 0 || pieces != (rest + NAME_PIECE_BYTES - 1) / NAME_PIECE_BYTES)
-        return UINT32_MAX;
-    return count + 1;
+    return name_holds(m, slot) ? count + 1 : UINT32_MAX;
 }
 
 static uint32_t check_lease(const struct machine *m, uint32_t slot) {
@@ -155,9 +194,13 @@ static uint32_t check_lease(const struct machine *m, uint32_t slot) {
     return count == lease->claim_count ? count : UINT32_MAX;
 }
 
-// Every claim is on exactly one lock's and one lease's list: the sums say so.
+// Every claim is on exactly one lock's and one lease's list, every piece in one name: the sums say
+// so.
 static bool links_hold(const struct machine *m) {
     uint64_t by_lock = 0, by_lease = 0;
+    uint32_t seen = 0;
+    const struct pool *names = &m->pools[TABLE_NAME];
+    memset(names->saved, POOL_UNTOUCHED, (size_t)names->high + 1);
     for (uint32_t slot = 1; slot <= m->pools[TABLE_LOCK].high; slot++) {
         if (!m->pools[TABLE_LOCK].live[slot]) continue;
         uint32_t claims = check_lock(m, slot);
@@ -170,8 +213,9 @@ static bool links_hold(const struct machine *m) {
         if (claims == UINT32_MAX) return false;
         by_lease += claims;
     }
+    for (uint32_t slot = 1; slot <= names->high; slot++) seen += names->saved[slot] == POOL_ASIDE;
     uint32_t used = m->pools[TABLE_CLAIM].used;
-    return by_lock == used && by_lease == used;
+    return by_lock == used && by_lease == used && seen == names->used;
 }
 
 bool machine_restore_end(struct machine *m) {

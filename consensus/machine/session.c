@@ -19,6 +19,10 @@ static uint32_t find_nonce(const struct machine *m, uint64_t nonce) {
     return 0;
 }
 
+bool session_is_new(const struct machine *m, const struct session *session) {
+    return find(m, session->id) == 0 && find_nonce(m, session->nonce) == 0;
+}
+
 void session_index(struct machine *m, uint32_t slot) {
     const struct session *session = session_at(m, slot);
     index_add(&m->sessions, index_hash(session->id), slot);

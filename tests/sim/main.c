@@ -42,14 +42,15 @@ static void print_summary(const struct sim_stats *s, uint64_t lives, double simu
     printf("disk       %" PRIu64 " writes, %" PRIu64 " sectors lost in crashes, %" PRIu64
            " writes without room on %" PRIu64 " full disks\n",
            s->writes, s->sectors_torn, s->no_space, s->full_disks);
-    printf("machines   %" PRIu64 " crashes (%" PRIu64 " times all at once), %" PRIu64
-           " restarts, %" PRIu64 " pauses, %" PRIu64 " partitions\n",
-           s->crashes, s->all_down, s->restarts, s->pauses, s->partitions);
+    printf("machines   %" PRIu64 " crashes (%" PRIu64 " after a promise, %" PRIu64
+           " times all at once), %" PRIu64 " restarts, %" PRIu64 " pauses, %" PRIu64
+           " partitions\n",
+           s->crashes, s->ambushes, s->all_down, s->restarts, s->pauses, s->partitions);
     printf("cluster    %" PRIu64 " elections, %" PRIu64 " entries applied\n", s->elections,
            s->applied);
     printf("clients    %" PRIu64 " acquires: %" PRIu64 " granted, %" PRIu64 " refused, %" PRIu64
-           " unknown; %" PRIu64 " releases, %" PRIu64 " leases lost\n",
-           s->requests, s->grants, s->refused, s->unknown, s->releases, s->lost_leases);
+           " unknown; %" PRIu64 " releases, %" PRIu64 " leases lost; %" PRIu64 " reads\n",
+           s->requests, s->grants, s->refused, s->unknown, s->releases, s->lost_leases, s->reads);
 }
 
 static bool run(struct sim *sim, const struct sim_options *options) {

@@ -64,8 +64,8 @@ void sim_disk_set_slow(struct disk *disk, uint64_t least_ns, uint64_t spread_ns)
 struct sim_stats {
     uint64_t datagrams, lost, doubled, delayed, flipped, cut;
     uint64_t writes, sectors_torn, no_space;
-    uint64_t crashes, restarts, all_down, pauses, partitions, full_disks;
-    uint64_t requests, grants, releases, refused, unknown, lost_leases, expired;
+    uint64_t crashes, ambushes, restarts, all_down, pauses, partitions, full_disks;
+    uint64_t requests, grants, reads, releases, refused, unknown, lost_leases, expired;
     uint64_t elections, applied;
 };
 

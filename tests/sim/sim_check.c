@@ -1,6 +1,8 @@
-// What must hold of the nodes at any time: equal states at equal indices; and at the end of a calm
-// phase: all nodes at the same index with the same content.
+// What must hold of the nodes at any time: equal states at equal indices, one leader in a term, no
+// answer before its entry is committed; and at the end of a calm phase: all nodes at the same index
+// with the same content.
 #include "sim_internal.h"
+#include "wire/wire.h"
 
 void sim_check_hashes(struct sim *sim) {
     for (uint32_t i = 0; i < sim->node_count; i++) {
@@ -18,6 +20,61 @@ void sim_check_hashes(struct sim *sim) {
         }
         sim->hashes[index % SIM_HASHES].index = index;
         sim->hashes[index % SIM_HASHES].hash = hash;
+    }
+}
+
+// Election safety (thesis 3.2).
+void sim_check_terms(struct sim *sim, const struct sim_machine *machine) {
+    const struct raft *raft = node_raft(machine->node);
+    if (raft_role(raft) != WIRE_ROLE_LEADER || raft_term(raft) >= SIM_TERMS) return;
+    uint16_t *leader = &sim->leaders[raft_term(raft)];
+    if (*leader != 0 && *leader != machine->id)
+        sim_broken(sim, "nodes %u and %u both lead term %lu", *leader, machine->id,
+                   (unsigned long)raft_term(raft));
+    *leader = machine->id;
+}
+
+static bool executed(const struct wire_reply *reply) {
+    return wire_op_is_logged(reply->op) && reply->status != WIRE_NOT_LEADER &&
+           reply->status != WIRE_BUSY && reply->status != WIRE_BAD_REQUEST &&
+           reply->status != WIRE_TOO_LARGE;
+}
+
+static void check_promise(struct sim *sim, struct sim_machine *machine,
+                          const struct wire_head *head) {
+    switch (head->type) {
+    case WIRE_VOTE_REPLY:
+        if (head->flags == WIRE_VOTE_GRANTED && sim_chance(sim, sim->vote_ambush_rate))
+            machine->ambushed = true;
+        return;
+    case WIRE_APPEND_REPLY:
+        if (sim_chance(sim, sim->ack_ambush_rate)) machine->ambushed = true;
+        return;
+    case WIRE_REPLY: {
+        const struct wire_reply *reply = (const struct wire_reply *)head;
+        if (!executed(reply)) return;
+        uint64_t committed = raft_commit(node_raft(machine->node));
+        if (reply->index == 0 || reply->index > committed)
+            sim_broken(sim, "node %u answers for index %lu but has committed %lu", machine->id,
+                       (unsigned long)reply->index, (unsigned long)committed);
+        if (reply->index > sim->answered) sim->answered = reply->index;
+        if (sim_chance(sim, sim->answer_ambush_rate)) sim->all_ambushed = true;
+        return;
+    }
+    default:
+        return;
+    }
+}
+
+void sim_check_sent(struct sim *sim, uint64_t from, const void *bytes, uint32_t length) {
+    const struct wire_head *head;
+    uint32_t offset = 0;
+    for (uint32_t i = 0; i < sim->node_count; i++) {
+        struct sim_machine *machine = &sim->machines[i];
+        if (machine->endpoint != from || machine->node == NULL) continue;
+        if (wire_check(bytes, length) != WIRE_VALID)
+            sim_broken(sim, "node %u sends a malformed frame", machine->id);
+        while ((head = wire_next(bytes, &offset)) != NULL) check_promise(sim, machine, head);
     }
 }
 

@@ -59,7 +59,7 @@ struct sim_workload {
     bool calm;
 };
 
-static void name_of(uint32_t number, char name[16]) {
+void sim_workload_name(uint32_t number, char name[16]) {
     snprintf(name, 16, "lock/%u", number);
 }
 
@@ -121,7 +121,7 @@ static void on_acquired(void *context, const struct core_result *result) {
     struct sim *sim = client->sim;
     if (!is_open(call, STAGE_ACQUIRING)) return;
     char name[16];
-    name_of(client->name, name);
+    sim_workload_name(client->name, name);
     switch (result->status) {
     case WIRE_OK:
         sim->stats.grants++;
@@ -227,7 +227,7 @@ static void take_lock(struct client *client) {
     static const uint64_t waits_ms[] = {0, 0, 100, 1000, 5000, WIRE_WAIT_FOREVER};
     char name[16];
     client->name = (uint32_t)sim_draw(sim, SIM_NAMES);
-    name_of(client->name, name);
+    sim_workload_name(client->name, name);
     client->stage = STAGE_ACQUIRING;
     struct call *call = begin_call(client);
     sim->stats.requests++;
@@ -238,7 +238,7 @@ static void take_lock(struct client *client) {
 
 static void give_lock(struct client *client) {
     char name[16];
-    name_of(client->name, name);
+    sim_workload_name(client->name, name);
     client->stage = STAGE_RELEASING;
     struct call *call = begin_call(client);
     uint16_t status = core_release(client->core, client_clock(client), name, (uint32_t)strlen(name),
@@ -292,7 +292,7 @@ static void step_client(struct client *client) {
 static void check_exclusion(struct sim_workload *workload) {
     for (uint32_t n = 0; n < SIM_NAMES; n++) {
         char name[16];
-        name_of(n, name);
+        sim_workload_name(n, name);
         const struct client *holder = NULL;
         for (uint32_t i = 0; i < workload->client_count; i++) {
             struct client *client = &workload->clients[i];
@@ -319,6 +319,10 @@ bool sim_workload_progressed(const struct sim_workload *workload, uint64_t since
     return true;
 }
 
+uint64_t sim_workload_token(const struct sim_workload *workload, uint32_t name) {
+    return workload->newest_token[name];
+}
+
 void sim_workload_calm(struct sim_workload *workload) {
     workload->calm = true;
 }
@@ -331,7 +335,7 @@ void sim_workload_final_check(struct sim_workload *workload) {
     for (uint32_t i = 0; i < workload->client_count; i++) {
         struct client *client = &workload->clients[i];
         char name[16];
-        name_of(client->name, name);
+        sim_workload_name(client->name, name);
         uint32_t length = (uint32_t)strlen(name);
         uint64_t held =
             client->core == NULL ? 0 : core_held(client->core, client_clock(client), name, length);

@@ -9,6 +9,7 @@
 #define SIM_NAMES   4u
 #define SIM_HASHES  65536u // applied index -> state hash, the newest ones
 #define SIM_CLUSTER 0x51u
+#define SIM_TERMS   4096u
 
 struct sim_machine { // one host with its node
     uint16_t id;
@@ -19,6 +20,7 @@ struct sim_machine { // one host with its node
     uint64_t back_ns;   // when it restarts
     uint64_t paused_ns; // not polled until then
     uint64_t full_ns;   // its disk has no room until then, 0: it has
+    bool ambushed;      // it has just promised something: crashes now
     int64_t drift_ppm;  // of its clock
     uint64_t clock_base_ns;
     uint64_t clock_last_ns;
@@ -32,6 +34,7 @@ struct sim_options {
 };
 
 struct sim_workload; // sim_client.c
+struct sim_reader;   // sim_reader.c
 
 struct sim {
     struct sim_options options;
@@ -46,12 +49,18 @@ struct sim {
     bool busy;       // clients hardly rest, and the log is small: snapshots all the time
     bool small_logs; // snapshots all the time, and nodes away for so long that they need one
     struct sim_workload *workload;
+    struct sim_reader *reader;
     struct {
         uint64_t index;
         uint64_t hash;
     } hashes[SIM_HASHES];
     // Drawn per seed, per million steps.
     uint32_t crash_rate, pause_rate, cut_rate, all_down_rate, full_rate;
+    // Per million promises made: votes, acknowledgements, answers.
+    uint32_t vote_ambush_rate, ack_ambush_rate, answer_ambush_rate;
+    bool all_ambushed;           // an answer has just left: all machines lose power
+    uint64_t answered;           // highest index of an answer that has left a node
+    uint16_t leaders[SIM_TERMS]; // by term
     uint64_t healed_ns;
     jmp_buf broken;
     char broken_rule[512];
@@ -68,6 +77,13 @@ void sim_workload_step(struct sim_workload *workload);
 bool sim_workload_progressed(const struct sim_workload *workload, uint64_t since_ns);
 void sim_workload_final_check(struct sim_workload *workload);
 void sim_workload_destroy(struct sim_workload *workload);
+void sim_workload_name(uint32_t number, char name[16]); // of SIM_NAMES locks
+uint64_t sim_workload_token(const struct sim_workload *workload, uint32_t name); // newest believed
+
+// sim_reader.c
+struct sim_reader *sim_reader_create(struct sim *sim);
+void sim_reader_step(struct sim_reader *reader);
+void sim_reader_destroy(struct sim_reader *reader);
 
 // sim_world.c
 bool sim_live(struct sim *sim, const struct sim_options *options); // false: a rule was broken
@@ -75,6 +91,9 @@ struct sim_machine *sim_leader(struct sim *sim);                   // a running 
 
 // sim_check.c
 void sim_check_hashes(struct sim *sim);
+void sim_check_terms(struct sim *sim, const struct sim_machine *machine);
+// Each datagram that leaves a node: what it promises must be so. Some machines crash right after.
+void sim_check_sent(struct sim *sim, uint64_t from, const void *bytes, uint32_t length);
 void sim_check_final(struct sim *sim);
 
 #endif

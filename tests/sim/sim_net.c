@@ -103,6 +103,7 @@ void sim_net_send(struct sim_net *net, uint64_t from, uint64_t to, const void *b
     const struct place *source = place_of(net, from);
     struct place *target = place_of(net, to);
     sim->stats.datagrams++;
+    sim_check_sent(sim, from, bytes, length);
     if (target == NULL || source == NULL) return;
     if (source->cut_to[number_of(net, target)]) {
         sim->stats.cut++;

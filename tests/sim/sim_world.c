@@ -142,10 +142,11 @@ static void misfortune(struct sim *sim) {
             sim_trace(sim, "the disk of node %u has room again", machine->id);
         }
     }
-    if (!sim->memory && sim_chance(sim, sim->all_down_rate)) {
+    if (!sim->memory && (sim->all_ambushed || sim_chance(sim, sim->all_down_rate))) {
         sim->stats.all_down++;
         for (uint32_t i = 0; i < sim->node_count; i++) crash(sim, &sim->machines[i]);
     }
+    sim->all_ambushed = false;
     if (sim->healed_ns == 0 && sim_chance(sim, sim->cut_rate)) cut_something(sim);
     if (sim->healed_ns != 0 && sim->now_ns >= sim->healed_ns) {
         sim_net_heal(sim->net);
@@ -157,6 +158,8 @@ static void heal(struct sim *sim) {
     struct sim_net_faults none = {0};
     sim_trace(sim, "everything heals");
     sim_net_set_faults(sim->net, &none);
+    sim->vote_ambush_rate = sim->ack_ambush_rate = sim->answer_ambush_rate = 0;
+    sim->all_ambushed = false;
     sim_net_heal(sim->net);
     sim_workload_calm(sim->workload);
     for (uint32_t i = 0; i < sim->node_count; i++) {
@@ -188,6 +191,14 @@ static void poll_node(struct sim *sim, struct sim_machine *machine) {
             node_poll_wal(machine->node, sim_clock(sim, machine));
             break;
         }
+    }
+    sim_check_terms(sim, machine);
+    if (machine->ambushed) {
+        machine->ambushed = false;
+        sim->stats.ambushes++;
+        crash(sim, machine);
+        if (machine->node == NULL) machine->back_ns = sim->now_ns + sim_draw(sim, 20 * SIM_MS);
+        return;
     }
     const char *failure = node_failure(machine->node);
     if (failure != NULL) sim_broken(sim, "node %u failed: %s", machine->id, failure);
@@ -224,6 +235,9 @@ static void create(struct sim *sim) {
     sim->all_down_rate = (uint32_t)sim_draw(sim, 3) * 6;
     sim->busy = sim_draw(sim, 4) == 0;
     sim->full_rate = sim->busy ? (uint32_t)sim_draw(sim, 3) * 30 : 0;
+    sim->vote_ambush_rate = (uint32_t)sim_draw(sim, 2) * 300000;
+    sim->ack_ambush_rate = (uint32_t)sim_draw(sim, 3) * 100;
+    sim->answer_ambush_rate = (uint32_t)sim_draw(sim, 3) * 500;
     sim->memory = sim->node_count > 1 && sim_draw(sim, 5) == 0;
     sim->net = sim_net_create(sim);
     sim_net_set_faults(sim->net, &faults);
@@ -239,6 +253,7 @@ static void create(struct sim *sim) {
     }
     for (uint32_t i = 0; i < sim->node_count; i++) boot(sim, &sim->machines[i]);
     sim->workload = sim_workload_create(sim);
+    sim->reader = sim_reader_create(sim);
 }
 
 // What a person looks at first when a rule was broken.
@@ -268,6 +283,7 @@ static void describe(const struct sim *sim) {
 
 static void destroy(struct sim *sim) {
     if (sim->workload != NULL) sim_workload_destroy(sim->workload);
+    if (sim->reader != NULL) sim_reader_destroy(sim->reader);
     for (uint32_t i = 0; i < sim->node_count; i++) {
         if (sim->machines[i].node != NULL) node_close(sim->machines[i].node);
         if (sim->machines[i].disk != NULL) sim_disk_destroy(sim->machines[i].disk);
@@ -281,6 +297,7 @@ static void round_once(struct sim *sim) {
     for (uint32_t i = 0; i < sim->node_count; i++)
         poll_node(sim, &sim->machines[(first + i) % sim->node_count]);
     sim_workload_step(sim->workload);
+    sim_reader_step(sim->reader);
     sim_check_hashes(sim);
 }
 

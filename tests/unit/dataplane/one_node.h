@@ -21,6 +21,7 @@ void one_close(void);
 struct node *one_node(void);
 struct disk *one_disk(void);
 void one_hold_disk(bool hold); // writes wait until it is let go
+void one_may_fail(void);       // else a node that fails is a test that fails
 uint64_t one_now(void);
 uint64_t one_who(uint32_t number); // its endpoint
 

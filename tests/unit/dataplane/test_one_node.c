@@ -1,5 +1,6 @@
 // What one node may say, and when: to clients, to a leader whose snapshot it takes, to a follower
 // it sends one. All others are played by the test.
+#include <errno.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -203,6 +204,54 @@ static void reads_of_a_deposed_leader_are_refused_in_order(void **state) {
         assert_int_equal(answer()->sequence, 99);
         assert_int_equal(answer()->status, WIRE_OK);
     }
+}
+
+// With a log that fills, entries are applied only when they are on the own disk, whoever else has
+// them; reads that need them wait, and so do snapshots.
+static void a_read_waits_until_its_index_is_applied(void **state) {
+    (void)state;
+    one_lead(&term);
+    one_hold_disk(true);
+    uint64_t durable = raft_durable(raft());
+    for (uint64_t i = 0; i < 110; i++)
+        one_request(
+            &(struct wire_request){.op = WIRE_OP_SESSION_OPEN, .sequence = 1, .token = 1 + i},
+            NULL);
+    for (uint32_t i = 0; i < 8; i++) {
+        one_run(3);
+        one_ack(2, term, raft_last(raft()));
+        one_ack(3, term, raft_last(raft()));
+    }
+    one_run(3);
+    assert_true(raft_commit(raft()) > durable + 100);
+    assert_int_equal(machine_applied(node_machine(one_node())), durable);
+    one_forget();
+    one_request(&(struct wire_request){.op = WIRE_OP_LOCK_HOLDERS, .sequence = 77}, "a");
+    one_run(3);
+    one_ack(2, term, raft_last(raft()));
+    one_run(3);
+    assert_null(answer());
+    one_hold_disk(false);
+    one_run(20);
+    assert_non_null(answer());
+    assert_int_equal(answer()->sequence, 77);
+    assert_true(answer()->index > durable + 100);
+}
+
+// A failed log write is never taken for a good one: the node stops, and says why.
+static void a_failed_log_write_stops_the_node(void **state) {
+    (void)state;
+    one_lead(&term);
+    one_hold_disk(true);
+    one_may_fail();
+    uint64_t durable = raft_durable(raft());
+    one_request(&(struct wire_request){.op = WIRE_OP_SESSION_OPEN, .sequence = 1, .token = 5},
+                NULL);
+    one_run(3);
+    disk_memory_fail(one_disk(), 0, -EIO);
+    one_run(5);
+    assert_int_equal(raft_durable(raft()), durable);
+    assert_non_null(node_failure(one_node()));
 }
 
 // More frames than there are packets, one after another and in bursts: none may get lost inside.
@@ -420,6 +469,8 @@ int main(void) {
         THREE(only_a_leader_tells_waiters),
         THREE(a_read_waits_for_a_majority),
         THREE(reads_of_a_deposed_leader_are_refused_in_order),
+        THREE(a_read_waits_until_its_index_is_applied),
+        THREE(a_failed_log_write_stops_the_node),
         THREE(every_packet_comes_back),
         THREE(a_snapshot_is_acknowledged_when_durable),
         THREE(a_chunk_is_answered_with_its_context),
