@@ -220,7 +220,8 @@ void config_defaults(struct config *config) {
 void config_derive(struct config *config) {
     struct node_options *o = &config->node;
     // Five in an election time-out: four may be lost before a follower stands.
-    if (o->heartbeat_ns == 0) o->heartbeat_ns = o->election_ns / 5;
+    // In whole microseconds, the finest unit a file can say.
+    if (o->heartbeat_ns == 0) o->heartbeat_ns = o->election_ns / 5 / 1000 * 1000;
     o->memory = config->durability == CONFIG_MEMORY;
     config->endpoint = 0;
     for (uint32_t i = 0; i < o->node_count; i++)

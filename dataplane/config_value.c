@@ -281,6 +281,11 @@ static bool set_text(struct config *config, const struct config_key *key, const 
         refuse(key, value, length == 0 ? "is empty" : "is too long", why, bytes);
         return false;
     }
+    // With a blank in front, as --check prints it, this would be a comment.
+    if (value[0] == ';') {
+        refuse(key, value, "begins like a comment, which needs a blank before its ;", why, bytes);
+        return false;
+    }
     memcpy((uint8_t *)config + key->offset, value, length + 1);
     return true;
 }

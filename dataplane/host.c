@@ -257,9 +257,11 @@ void host_print_start(const struct host *host, FILE *out) {
     fprintf(out, "%" PRIu64 " torn bytes cut\n", found->torn_bytes);
     if (found->damaged)
         fprintf(out,
-                "  DAMAGED     entries that may have been acknowledged are unreadable here; "
-                "this node\n"
-                "              does not vote until a leader has repaired it. Check the disk.\n");
+                "  DAMAGED     entries that may have been acknowledged are missing here: the disk "
+                "lost\n"
+                "              them, or [node] durability was memory for a while. This node does "
+                "not\n"
+                "              vote until a leader has repaired it.\n");
 }
 
 static void describe(const struct wire_status *now, char *text, size_t bytes) {

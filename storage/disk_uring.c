@@ -100,6 +100,7 @@ static int uring_open(struct disk *disk, uint32_t file, const char *name, uint64
         close(fd);
         return result;
     }
+    if (d->fds[file] >= 0) close(d->fds[file]); // looked for before
     d->fds[file] = fd;
     return 0;
 }

@@ -38,13 +38,34 @@ static bool options_valid(const struct store_options *o, char *error) {
     return false;
 }
 
-static int open_segments(struct store *store, char *error) {
+static int open_segment(struct store *store, uint32_t segment, uint64_t bytes, char name[16]) {
+    bool created;
+    snprintf(name, 16, "wal-%02u.seg", segment % STORE_SEGMENTS_MAX);
+    return store->disk->ops->open(store->disk, segment, name, bytes, &created);
+}
+
+// The ring of segments is walked by their number: with another number the log's end is not where it
+// was left. Looked at before any is made.
+static int check_count(struct store *store, const struct store_recovered *recovered, char *error) {
+    char name[16];
+    uint32_t count = store->options.segment_count, there = 0;
+    while (there < STORE_SEGMENTS_MAX && open_segment(store, there, 0, name) == 0) there++;
+    // A first start that was cut short has made some of them only.
+    if (there == count || there == 0 || (there < count && !recovered->existed)) return 0;
+    snprintf(
+        error, STORE_ERROR_BYTES,
+        "[wal] segments cannot be changed under a log: it is %u, and there are %u. Set it back",
+        count, there);
+    return -EINVAL;
+}
+
+static int open_segments(struct store *store, const struct store_recovered *recovered,
+                         char *error) {
+    int refused = check_count(store, recovered, error);
+    if (refused != 0) return refused;
     for (uint32_t i = 0; i < store->options.segment_count; i++) {
-        char name[32];
-        bool created;
-        snprintf(name, sizeof name, "wal-%02u.seg", i);
-        int result =
-            store->disk->ops->open(store->disk, i, name, store->options.segment_bytes, &created);
+        char name[16];
+        int result = open_segment(store, i, store->options.segment_bytes, name);
         if (result == 0 &&
             store->disk->ops->size(store->disk, i) != (int64_t)store->options.segment_bytes)
             result = -EFBIG;
@@ -80,7 +101,7 @@ int store_open(void *memory, const struct store_options *options, struct store *
 
     int result = hard_state_open(store, recovered, error);
     if (result == 0) result = snapshot_open(store, recovered, error);
-    if (result == 0 && !options->memory) result = open_segments(store, error);
+    if (result == 0 && !options->memory) result = open_segments(store, recovered, error);
     if (result == 0 && !options->memory) result = wal_recover(store, recovered, error);
     if (result == 0) result = hard_state_settle(store, recovered, error);
     if (result != 0) return result;

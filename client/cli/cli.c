@@ -59,7 +59,11 @@ int cli_words(struct cli *cli, struct args *args, const struct verb_words *verb,
         if (arg.kind == ARG_END) break;
         if (arg.kind == ARG_WORD) {
             if (count == verb->max) {
-                output_error("'%s' is one word too many.", arg.text);
+                output_error(verb->rest
+                                 ? "'%s' is one word too many; a command stands behind --, as "
+                                   "in: conclave lock NAME -- CMD."
+                                 : "'%s' is one word too many.",
+                             arg.text);
                 return usage(args);
             }
             words[count++] = arg.text;

@@ -224,12 +224,17 @@ static enum conclave_status give_back(struct lock *lock, uint64_t patience_ms) {
     enum conclave_status status =
         outcome_wait(&lock->closing, &lock->loop, started, loop_now_ms() + patience_ms, &ending);
     bool silent = status == CONCLAVE_UNKNOWN || status == CONCLAVE_TIMEOUT;
-    if (silent || status == CONCLAVE_CLOSED) {
-        char ttl[DURATION_BYTES];
+    bool unsure = silent || status == CONCLAVE_CLOSED;
+    char ttl[DURATION_BYTES];
+    if (unsure && lock->token != 0)
         output_error("The cluster did not confirm that %s was given back: it is free after at most "
                      "%s.",
                      lock->what, duration_text(lock->ttl_ms, ttl));
-    }
+    if (unsure && lock->token == 0)
+        output_error(
+            "Gave up %s; the cluster did not confirm that: if it was granted meanwhile, it "
+            "is free after at most %s.",
+            lock->what, duration_text(lock->ttl_ms, ttl));
     lock->lease = 0;
     return status;
 }
@@ -265,7 +270,7 @@ static int was_lost(const struct lock *lock, const char *then, enum conclave_sta
 
 // ---------------------------------------------------------------- while it is held
 
-static void print_held(const struct lock *lock) {
+static bool print_held(const struct lock *lock) {
     static const struct column columns[] = {
         {"token", "TOKEN", COLUMN_NUMBER, true}, {"lease", NULL, COLUMN_NUMBER, false},
         {"ttl_ms", "TTL", COLUMN_MS, false},     {"name", "LOCK", COLUMN_TEXT, false},
@@ -279,11 +284,14 @@ static void print_held(const struct lock *lock) {
     cell_number(&cells[2], lock->ttl_ms);
     cell_text(&cells[3], lock->name);
     cli_print(lock->cli, &records, NULL, NULL);
-    (void)fflush(stdout);
+    return output_flush();
 }
 
 static int hold(struct lock *lock) {
-    print_held(lock);
+    if (!print_held(lock)) { // whoever waits for the token would wait for ever
+        (void)give_back(lock, lock->ttl_ms);
+        return own(lock, EXIT_SYSTEM);
+    }
     while (!lock->lost && !lock->ending) {
         int came = loop_wait(&lock->loop, UINT64_MAX);
         if (came != SIGCHLD) lock->ending = came;

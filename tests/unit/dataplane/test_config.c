@@ -333,11 +333,16 @@ static void keys_against_each_other(void **state) {
     accept_key("raft", "heartbeat = 50ms");
     accept_key("raft", "election = 10ms"); // its heartbeat follows
     assert_true(config.node.heartbeat_ns == 2000000);
+    accept_key("raft", "election = 150001us"); // a fifth that --check could not print
+    assert_true(config.node.heartbeat_ns == 30000000);
     refuse_key("raft", "window = 65537",
                "[raft] window: \"65537\" is out of range; allowed: 1 to 65536");
     refuse_key(
         "raft", "window = 2000\nlog_entries = 1024",
         "[raft] window: 2000 is more than the log holds; allowed: at most log_entries (1024)");
+    refuse_key("port", "eal =;-a 01:00.0\ntype = dpdk",
+               "[port] eal: \";-a 01:00.0\" begins like a comment, which needs a blank before its "
+               ";; allowed: 0 to 2047 bytes");
     refuse_key("raft", "log_size = 128MiB",
                "[raft] log_size: 131072 KiB is more than a quarter of the log on disk (segments * "
                "segment_size = 262144 KiB), which could then fill up for good; allowed: at most a "

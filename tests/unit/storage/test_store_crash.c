@@ -417,6 +417,39 @@ static void test_both_copies_damaged_is_refused(void **state) {
     assert_non_null(strstr(error, "both copies of hard-state"));
 }
 
+static int try_segments(uint32_t count, char error[STORE_ERROR_BYTES]) {
+    struct store_options o = options;
+    o.disk = f.disk;
+    o.segment_count = count;
+    disk_memory_crash(f.disk);
+    memset(f.memory, 0, store_bytes(&o));
+    return store_open(f.memory, &o, &f.store, &f.found, error);
+}
+
+// Another number of segments would not find the log's end. A refusal changes nothing on disk.
+static void test_another_number_of_segments_is_refused(void **state) {
+    (void)state;
+    hard_state(3, 1, false);
+    append(1, 2, 100, 1);
+    char error[STORE_ERROR_BYTES] = "";
+    for (uint32_t i = 0; i < 2; i++) {
+        assert_int_equal(try_segments(4, error), -EINVAL);
+        assert_non_null(strstr(error, "it is 4, and there are 3"));
+    }
+    boot();
+    assert_int_equal(f.last, 2);
+}
+
+static void test_fewer_segments_are_refused(void **state) {
+    (void)state;
+    char error[STORE_ERROR_BYTES] = "";
+    assert_int_equal(try_segments(5, error), 0); // nothing was ever said here: not a used log
+    hard_state(3, 1, false);
+    assert_int_equal(try_segments(4, error), -EINVAL);
+    assert_non_null(strstr(error, "it is 4, and there are 5"));
+    assert_int_equal(try_segments(5, error), 0);
+}
+
 // A follower's first entry and its first term are written side by side: the entry may be first.
 static void test_entries_may_be_durable_before_the_first_term(void **state) {
     (void)state;
@@ -528,6 +561,8 @@ int main(void) {
         TEST(test_acknowledged_vote_survives_the_loss_of_either_copy),
         TEST(test_torn_vote_is_the_old_or_the_new),
         TEST(test_both_copies_damaged_is_refused),
+        TEST(test_another_number_of_segments_is_refused),
+        TEST(test_fewer_segments_are_refused),
         TEST(test_entries_may_be_durable_before_the_first_term),
         TEST(test_log_without_any_hard_state_is_refused),
         TEST(test_an_untouched_directory_is_not_a_used_one),
