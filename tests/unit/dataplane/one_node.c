@@ -31,6 +31,7 @@ static struct {
     struct disk *disk;
     struct node *node;
     uint64_t now_ns;
+    uint32_t nodes;
     uint32_t voters; // with this node a majority
     bool hold, may_fail;
     uint64_t saying; // endpoint whose frame is open, 0: none
@@ -133,17 +134,10 @@ struct machine_limits one_limits(void) {
     return (struct machine_limits){.sessions = 128, .leases = 64, .locks = 64, .claims = 64};
 }
 
-void one_open(uint32_t nodes) {
-    memset(&f, 0, sizeof f);
-    f.sent = calloc(SENT, sizeof *f.sent);
-    f.disk = disk_memory_create();
-    f.port.ops = &port_ops;
-    f.port.endpoint = one_who(ONE_ID);
-    f.voters = nodes / 2;
-    f.now_ns = 1000 * ONE_MS;
+static void boot(void) {
     struct node_options options = {.cluster = ONE_CLUSTER,
                                    .id = ONE_ID,
-                                   .node_count = (uint16_t)nodes,
+                                   .node_count = (uint16_t)f.nodes,
                                    .election_ns = 100 * ONE_MS,
                                    .heartbeat_ns = 20 * ONE_MS,
                                    .log_entries = 256,
@@ -156,11 +150,30 @@ void one_open(uint32_t nodes) {
                                    .seed = 1,
                                    .port = &f.port,
                                    .disk = f.disk};
-    for (uint32_t i = 0; i < nodes; i++)
+    for (uint32_t i = 0; i < f.nodes; i++)
         options.nodes[i] = (struct node_peer){.id = (uint16_t)(i + 1), .endpoint = one_who(i + 1)};
     char error[256] = "";
     f.node = node_open(&options, f.now_ns, error);
     if (f.node == NULL) fail_msg("%s", error);
+}
+
+void one_open(uint32_t nodes) {
+    memset(&f, 0, sizeof f);
+    f.sent = calloc(SENT, sizeof *f.sent);
+    f.disk = disk_memory_create();
+    f.port.ops = &port_ops;
+    f.port.endpoint = one_who(ONE_ID);
+    f.nodes = nodes;
+    f.voters = nodes / 2;
+    f.now_ns = 1000 * ONE_MS;
+    boot();
+}
+
+void one_restart(void) {
+    disk_memory_crash(f.disk);
+    node_close(f.node);
+    one_forget();
+    boot();
 }
 
 void one_close(void) {

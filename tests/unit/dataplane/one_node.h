@@ -18,6 +18,7 @@
 // Of a cluster of `nodes`: follower of nobody, term 0, an empty disk that lands all writes at once.
 void one_open(uint32_t nodes);
 void one_close(void);
+void one_restart(void); // power goes, and comes back
 struct node *one_node(void);
 struct disk *one_disk(void);
 void one_hold_disk(bool hold); // writes wait until it is let go

@@ -401,6 +401,43 @@ static void a_receiver_that_lost_its_beginning_says_so(void **state) {
     assert_int_equal(how_far()->offset, 0);
 }
 
+// Entry `index` of what make_snapshot() applies, from node 2 that leads term 1.
+static void append_entry(uint64_t index) {
+    struct machine_limits limits = one_limits();
+    struct wire_request open = {.head = {.type = WIRE_REQUEST, .length = sizeof open},
+                                .op = WIRE_OP_SESSION_OPEN,
+                                .sequence = 1,
+                                .token = index};
+    struct raft_entry entry = {
+        .term = 1, .data = &open, .length = sizeof open, .type = RAFT_ENTRY_COMMAND};
+    if (index == 1)
+        entry = (struct raft_entry){
+            .term = 1, .data = &limits, .length = sizeof limits, .type = RAFT_ENTRY_NOOP};
+    one_append(2, 1, index - 1, index > 1, 0, &entry);
+}
+
+// The snapshot's last chunk and the entries it stands for, and one more, come in the same round. To
+// install it now would void that one on the disk, after it has been acknowledged.
+static void an_overtaken_snapshot_voids_nothing(void **state) {
+    (void)state;
+    make_snapshot(3);
+    uint64_t offset = 0;
+    while (offset + CHUNK < stream_bytes) {
+        send_chunk(3, offset, 0);
+        one_run(4);
+        offset = how_far()->offset;
+    }
+    send_chunk(3, offset, 0);
+    for (uint64_t index = 1; index <= 4; index++) append_entry(index);
+    one_run(20);
+    one_append(2, 1, 4, 1, 4, NULL);
+    one_run(5);
+    const struct wire_append_reply *reply = one_newest(2, WIRE_APPEND_REPLY);
+    assert_int_equal(reply->match, 4);
+    one_restart();
+    assert_int_equal(raft_last(raft()), 4);
+}
+
 // ---------------------------------------------------------------- a snapshot sent
 
 // Sessions until the node has taken another snapshot. Nodes that vote acknowledge all.
@@ -522,6 +559,7 @@ int main(void) {
         THREE(a_snapshot_is_acknowledged_when_durable),
         THREE(a_chunk_is_answered_with_its_context),
         THREE(a_receiver_that_lost_its_beginning_says_so),
+        THREE(an_overtaken_snapshot_voids_nothing),
         THREE(failed_snapshots_cost_nothing),
         THREE(a_replaced_snapshot_is_not_sent_on),
         THREE(the_next_waiter_is_told),
