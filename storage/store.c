@@ -203,7 +203,8 @@ enum store_state store_state(const struct store *store) {
 bool store_wal_full(const struct store *store) {
     uint32_t next = (store->wal.current + 1) % store->options.segment_count;
     return !store->options.memory && !wal_segment_free(store, next) &&
-           store->wal.offset + STORE_BATCH_BYTES > store->options.segment_bytes;
+           store->wal.offset + STORE_BATCH_BYTES + STORE_RESERVE_BYTES >
+               store->options.segment_bytes;
 }
 
 uint32_t store_wal_used_percent(const struct store *store) {
@@ -212,8 +213,9 @@ uint32_t store_wal_used_percent(const struct store *store) {
     for (uint32_t i = 0; i < store->options.segment_count; i++)
         if (i != store->wal.current && !wal_segment_free(store, i))
             used += store->options.segment_bytes;
-    return (uint32_t)(used * 100 /
-                      ((uint64_t)store->options.segment_bytes * store->options.segment_count));
+    uint64_t room = (uint64_t)store->options.segment_bytes * store->options.segment_count;
+    uint64_t percent = used * 100 / (room - STORE_RESERVE_BYTES);
+    return percent < 100 ? (uint32_t)percent : 100;
 }
 
 uint64_t store_counter(const struct store *store, enum store_counter counter) {

@@ -28,9 +28,11 @@
 
 #include "raft/raft.h"
 
-#define STORE_BLOCK          4096u          // every write starts and ends on this boundary
-#define STORE_BATCH_BYTES    (256u * 1024u) // one append is at most this much in one write
-#define STORE_SNAPSHOT_BYTES (64u * 1024u)  // one snapshot read or write is at most this much
+#define STORE_BLOCK       4096u          // every write starts and ends on this boundary
+#define STORE_BATCH_BYTES (256u * 1024u) // one append is at most this much in one write
+// Of the log's last segment, for `urgent` appends only: 64 of one block each.
+#define STORE_RESERVE_BYTES  (256u * 1024u)
+#define STORE_SNAPSHOT_BYTES (64u * 1024u) // one snapshot read or write is at most this much
 #define STORE_ERROR_BYTES    256u
 
 struct disk; // disk.h: io_uring, or a simulated one
@@ -81,6 +83,9 @@ struct store_request {
             uint64_t last_index;
             uint64_t last_term;
             uint64_t epoch; // raft_unpersisted()'s, carried through
+            // No snapshot can free the log before this is written: after a restart only an entry of
+            // the new term commits the old ones.
+            bool urgent;
         } append;
         struct raft_hard_state hard_state;
         struct {

@@ -15,6 +15,7 @@ static uint32_t pad8(uint32_t bytes) {
 void store_batch_reset(struct store_request *request) {
     request->bytes = (uint32_t)sizeof(struct wal_batch_header);
     request->append.entries = 0;
+    request->append.urgent = false;
     request->status = 0;
 }
 
@@ -49,11 +50,16 @@ bool wal_segment_free(const struct store *store, uint32_t segment) {
 }
 
 // Makes room for `bytes` in the current segment or the next; false if the next is still needed.
-static bool make_room(struct store *store, uint32_t bytes) {
+// While it is, the end of the current one is kept for what is urgent. A free segment stays free
+// until it is begun, so nothing else has got in there before.
+static bool make_room(struct store *store, uint32_t bytes, bool urgent) {
     struct wal *wal = &store->wal;
-    if (wal->offset + bytes <= store->options.segment_bytes) return true;
     uint32_t next = (wal->current + 1) % store->options.segment_count;
-    if (!wal_segment_free(store, next)) {
+    bool next_free = wal_segment_free(store, next);
+    uint64_t room = store->options.segment_bytes;
+    if (!next_free && !urgent) room -= STORE_RESERVE_BYTES;
+    if (wal->offset + bytes <= room) return true;
+    if (!next_free) {
         STORE_COUNT(store, WAL_FULL, 1);
         return false;
     }
@@ -70,7 +76,9 @@ static bool write_batch(struct store *store, uint8_t *data, uint32_t bytes, uint
     struct wal *wal = &store->wal;
     struct wal_batch_header *header = (struct wal_batch_header *)data;
     uint32_t padded = (bytes + STORE_BLOCK - 1) & ~(STORE_BLOCK - 1);
-    if (wal->flight_last - wal->flight_first == STORE_IN_FLIGHT || !make_room(store, padded))
+    bool urgent = request == NULL || request->append.urgent;
+    if (wal->flight_last - wal->flight_first == STORE_IN_FLIGHT ||
+        !make_room(store, padded, urgent))
         return false;
     memset(data + bytes, 0, padded - bytes);
     header->magic = WAL_MAGIC;

@@ -40,6 +40,7 @@ uint32_t stage_persist(struct stage_consensus *stage) {
         request->append.last_index = index - 1;
         request->append.last_term = raft_term_at(stage->raft, index - 1);
         request->append.epoch = epoch;
+        request->append.urgent = machine_applied(stage->machine) <= stage->snapshot.newest_index;
         raft_persist_begun(stage->raft, index - 1);
         stage_push(stage, request);
         pushed++;

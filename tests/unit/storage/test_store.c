@@ -117,10 +117,13 @@ static void collect(void) {
     }
 }
 
+static bool urgent; // what append() asks for
+
 static void append(uint32_t slot, uint32_t entries) {
     static uint8_t data[RAFT_ENTRY_MAX];
     struct store_request *r = &f.append[slot];
     store_batch_reset(r);
+    r->append.urgent = urgent;
     for (uint32_t i = 0; i < entries; i++) {
         uint64_t index = f.last + 1 + i;
         f.bodies[index] = sim_draw(&sim, UINT64_MAX);
@@ -232,6 +235,32 @@ static void test_full_ring_says_so_and_recovers(void **state) {
     end();
 }
 
+// A node that stopped with its log full needs one more entry before it may free any of it.
+static void test_a_full_ring_takes_what_is_urgent(void **state) {
+    (void)state;
+    begin(4);
+    for (uint32_t i = 0; i < 2000; i++) {
+        uint64_t before = f.last;
+        append(0, 1);
+        if (f.last == before) break;
+        settle();
+    }
+    for (uint32_t i = 0; i < 60; i++) {
+        boot();
+        check_recovered();
+        uint64_t before = f.last;
+        append(0, 1);
+        assert_true(f.last == before); // nothing else gets in there
+        urgent = true;
+        append(0, 1);
+        urgent = false;
+        assert_true(f.last == before + 1);
+        settle();
+        assert_true(f.acked == f.last);
+    }
+    end();
+}
+
 // One byte anywhere in the log changes: what is believed afterwards is right, and if acknowledged
 // entries with later ones behind them are gone, that is said.
 static void test_any_damaged_byte_is_seen(void **state) {
@@ -338,6 +367,7 @@ int main(void) {
         cmocka_unit_test(test_crashes_lose_nothing_acknowledged),
         cmocka_unit_test(test_log_runs_for_ever_in_its_ring),
         cmocka_unit_test(test_full_ring_says_so_and_recovers),
+        cmocka_unit_test(test_a_full_ring_takes_what_is_urgent),
         cmocka_unit_test(test_any_damaged_byte_is_seen),
         cmocka_unit_test(test_cut_batches_never_come_back),
         cmocka_unit_test(test_hard_state_survives_one_bad_copy),
