@@ -9,6 +9,8 @@
 #include <stdint.h>
 #include <string.h>
 
+#include "machine/carve.h"
+
 struct index {
     uint32_t *heads; // mask + 1
     uint32_t *next;  // by slot
@@ -25,15 +27,14 @@ static inline uint32_t index_buckets(uint32_t capacity) {
 
 static inline size_t index_bytes(uint32_t capacity) {
     size_t words = (size_t)index_buckets(capacity) + capacity + 1;
-    return (words * sizeof(uint32_t) + 63u) & ~(size_t)63u;
+    return carve_bytes(words * sizeof(uint32_t));
 }
 
 static inline void index_create(struct index *index, uint32_t capacity, uint8_t **memory) {
     index->mask = index_buckets(capacity) - 1;
     index->capacity = capacity;
-    index->heads = (uint32_t *)(void *)*memory;
+    index->heads = carve(memory, index_bytes(capacity));
     index->next = index->heads + index->mask + 1;
-    *memory += index_bytes(capacity);
 }
 
 static inline void index_clear(struct index *index) {

@@ -1,4 +1,5 @@
 // See machine.h: memory, and the one way in for committed entries.
+#include "machine/carve.h"
 #include "machine/hash.h"
 #include "machine/machine_internal.h"
 #include "raft/raft.h"
@@ -9,23 +10,19 @@ static uint32_t name_pieces(const struct machine_limits *limits) {
     return limits->locks * NAME_PIECES_MAX;
 }
 
-static size_t round64(size_t bytes) {
-    return (bytes + 63u) & ~(size_t)63u;
-}
-
 size_t machine_bytes(const struct machine_limits *l) {
-    return round64(sizeof(struct machine)) + pool_bytes(l->sessions, sizeof(struct session)) +
+    return carve_bytes(sizeof(struct machine)) + pool_bytes(l->sessions, sizeof(struct session)) +
            pool_bytes(l->leases, sizeof(struct lease)) + pool_bytes(l->locks, sizeof(struct lock)) +
            pool_bytes(l->claims, sizeof(struct claim)) +
            pool_bytes(name_pieces(l), sizeof(struct name_piece)) + 2 * index_bytes(l->sessions) +
            index_bytes(l->leases) + index_bytes(l->locks) + index_bytes(l->claims) +
-           round64(((size_t)l->sessions + 1) * sizeof(uint64_t)) + wheel_bytes(l->leases) +
+           carve_bytes(((size_t)l->sessions + 1) * sizeof(uint64_t)) + wheel_bytes(l->leases) +
            wheel_bytes(l->claims);
 }
 
 struct machine *machine_create(void *memory, const struct machine_limits *limits) {
     struct machine *m = memory;
-    uint8_t *at = (uint8_t *)memory + round64(sizeof *m);
+    uint8_t *at = (uint8_t *)memory + carve_bytes(sizeof *m);
     m->capacity = *limits;
     pool_create(&m->pools[TABLE_SESSION], limits->sessions, sizeof(struct session), &at);
     pool_create(&m->pools[TABLE_LEASE], limits->leases, sizeof(struct lease), &at);
@@ -37,8 +34,7 @@ struct machine *machine_create(void *memory, const struct machine_limits *limits
     index_create(&m->leases, limits->leases, &at);
     index_create(&m->locks, limits->locks, &at);
     index_create(&m->claims, limits->claims, &at);
-    m->session_last = (uint64_t *)(void *)at;
-    at += round64(((size_t)limits->sessions + 1) * sizeof(uint64_t));
+    m->session_last = carve(&at, ((size_t)limits->sessions + 1) * sizeof(uint64_t));
     wheel_create(&m->lease_wheel, limits->leases, &at);
     wheel_create(&m->wait_wheel, limits->claims, &at);
     assert(at == (uint8_t *)memory + machine_bytes(limits));

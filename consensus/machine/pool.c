@@ -1,19 +1,11 @@
 // See pool.h.
 #include "machine/pool.h"
 
-static size_t round64(size_t bytes) {
-    return (bytes + 63u) & ~(size_t)63u;
-}
+#include "machine/carve.h"
 
 size_t pool_bytes(uint32_t capacity, uint32_t item_bytes) {
     size_t slots = (size_t)capacity + 1;
-    return 2 * round64(slots * item_bytes) + 2 * round64(slots);
-}
-
-static void *carve(uint8_t **memory, size_t bytes) {
-    void *at = *memory;
-    *memory += round64(bytes);
-    return at;
+    return 2 * carve_bytes(slots * item_bytes) + 2 * carve_bytes(slots);
 }
 
 void pool_create(struct pool *pool, uint32_t capacity, uint32_t item_bytes, uint8_t **memory) {

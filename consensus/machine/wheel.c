@@ -5,17 +5,18 @@
 #include <stdbool.h>
 #include <string.h>
 
+#include "machine/carve.h"
+
 #define DIGIT_BITS 8u
 
 size_t wheel_bytes(uint32_t capacity) {
-    return (((size_t)capacity + 1) * sizeof(struct wheel_link) + 63u) & ~(size_t)63u;
+    return carve_bytes(((size_t)capacity + 1) * sizeof(struct wheel_link));
 }
 
 void wheel_create(struct wheel *wheel, uint32_t capacity, uint8_t **memory) {
     memset(wheel, 0, sizeof *wheel);
     wheel->capacity = capacity;
-    wheel->links = (struct wheel_link *)(void *)*memory;
-    *memory += wheel_bytes(capacity);
+    wheel->links = carve(memory, wheel_bytes(capacity));
 }
 
 void wheel_clear(struct wheel *wheel, uint64_t now_ns) {

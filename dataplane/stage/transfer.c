@@ -134,26 +134,22 @@ static uint32_t send_some(struct stage_consensus *stage) {
     return sent;
 }
 
+// Sends again from what the receiver has.
+static void go_back(struct stage_consensus *stage, uint64_t acked) {
+    struct stage_sender *s = &stage->sender;
+    s->recover = s->sent;
+    s->acked = s->sent = acked;
+    s->repeats = 0;
+    stage_count(stage, STAGE_COUNT_CHUNKS_RESENT, 1);
+}
+
 // As TCP's fast retransmit (RFC 6582), with chunks for segments.
 static void on_repetition(struct stage_consensus *stage) {
     struct stage_sender *s = &stage->sender;
     s->repeats++;
     bool lost = s->repeats >= STAGE_TRANSFER_REPEATS && s->acked >= s->recover;
     bool silent = stage->now_ns - s->sent_ns > STAGE_TRANSFER_AGAIN_NS;
-    if (s->sent <= s->acked || (!lost && !silent)) return;
-    s->recover = s->sent;
-    s->sent = s->acked;
-    s->repeats = 0;
-    stage_count(stage, STAGE_COUNT_CHUNKS_RESENT, 1);
-}
-
-// The receiver has nothing of it any more: it restarted.
-static void start_over(struct stage_consensus *stage) {
-    struct stage_sender *s = &stage->sender;
-    s->recover = s->sent;
-    s->acked = s->sent = 0;
-    s->repeats = 0;
-    stage_count(stage, STAGE_COUNT_CHUNKS_RESENT, 1);
+    if (s->sent > s->acked && (lost || silent)) go_back(stage, s->acked);
 }
 
 static void on_progress(struct stage_consensus *stage, const struct wire_snapshot_reply *reply,
@@ -164,9 +160,10 @@ static void on_progress(struct stage_consensus *stage, const struct wire_snapsho
         return;
     s->heard_ns = stage->now_ns;
     if (reply->offset < s->acked) {
-        // Others than "nothing yet" only overtook each other. So may that one have: then the
-        // receiver says how far it really is as soon as it hears the first chunk again.
-        if (reply->offset == 0) start_over(stage);
+        // "Nothing yet": the receiver has restarted. Others only overtook each other. So may that
+        // one have: then the receiver says how far it really is as soon as it hears the first
+        // chunk again.
+        if (reply->offset == 0) go_back(stage, 0);
         return;
     }
     if (reply->offset == s->acked) {
@@ -259,7 +256,7 @@ bool stage_transfer_closing(const struct stage_consensus *stage) {
 // writes them before it or voids them. New ones wait until it is done, see stage_persist().
 static void finish_receiving(struct stage_consensus *stage) {
     struct stage_receiver *r = &stage->receiver;
-    if (!stage_transfer_closing(stage) || r->final_sent) return;
+    assert(stage_transfer_closing(stage) && !r->final_sent);
     if (overtaken(stage)) {
         r->failed = true;
         if (r->in_flight == 0) end_receiving(stage);
