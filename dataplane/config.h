@@ -20,8 +20,8 @@
 #define CONFIG_DATA_DIR_BYTES 480u
 // EAL keeps the arguments in a buffer of this size (port/dpdk_eal.c).
 #define CONFIG_EAL_BYTES 2048u
-// RTE_ETH_NAME_MAX_LEN.
-#define CONFIG_DEVICE_BYTES 64u
+// RTE_ETH_NAME_MAX_LEN for each of PORT_DPDK_DEVICES_MAX.
+#define CONFIG_DEVICE_BYTES (8u * 64u)
 // A file with every key at its longest is below this; anything bigger is not a configuration.
 #define CONFIG_FILE_BYTES (64u * 1024u)
 // What a person reads at once. More are counted.
@@ -42,7 +42,7 @@ struct config {
     struct {
         enum config_port_type type;
         char eal[CONFIG_EAL_BYTES];
-        char device[CONFIG_DEVICE_BYTES]; // "": the only one
+        char device[CONFIG_DEVICE_BYTES]; // names with commas between; "": the only one
         uint32_t rx_descriptors;
         uint32_t tx_descriptors;
         uint32_t gateway; // 0: none

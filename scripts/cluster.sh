@@ -1,12 +1,15 @@
 # Three real conclaved processes to try things on; sourced by scripts/demo and the cluster tests.
 # shellcheck shell=bash
 #
-# With port dpdk each node polls its own veth through net_af_packet, all joined by a bridge in a
-# network namespace made for the purpose; clients use ordinary sockets at the bridge. With port udp
-# everything is on loopback. Only processes started here are ended, by their ids.
+# With port dpdk each node polls veths of its own through net_af_packet (or net_af_xdp) in a network
+# namespace made for the purpose; clients use ordinary sockets there. CLUSTER_LINKS says how they are
+# joined: `bridge`, one veth a node and a switch, or `mesh`, a veth between each two nodes and from
+# each to the clients, as cables between dedicated cards would be. With port udp everything is on
+# loopback. Only processes started here are ended, by their ids.
 
 BIN=${BIN:-$PWD/build}
 CLUSTER_NODES=${CLUSTER_NODES:-3}
+CLUSTER_LINKS=${CLUSTER_LINKS:-bridge}
 declare -A CLUSTER_PID
 
 # cluster_init PORT DURABILITY [DRIVER]: directories, network, configurations.
@@ -29,10 +32,33 @@ cluster_init() {
 }
 
 cluster_network() {
-    local i
     CLUSTER_NS=conclave-$$
     ip netns add "$CLUSTER_NS"
     ip -n "$CLUSTER_NS" link set lo up
+    ip -n "$CLUSTER_NS" link add sink0 type bridge
+    "cluster_$CLUSTER_LINKS"
+    cluster_hugepages
+}
+
+# cluster_veth NUMBER NODE-SIDE OTHER-SIDE: a link whose one end a DPDK port will poll.
+cluster_veth() {
+    # DPDK's af_packet names its fanout group by process id XOR interface index, and two equal names
+    # on two interfaces are an error: indices far apart keep processes started one after the other
+    # from meeting.
+    ip -n "$CLUSTER_NS" link add "$2" index $(($1 << 12)) type veth peer name "$3"
+    cluster_polled "$2"
+}
+
+# The node's port sees a packet first; as a port of a switch that is down its way ends there. Else
+# the kernel would look for a route for each before it drops it.
+cluster_polled() {
+    ip netns exec "$CLUSTER_NS" sysctl -qw "net.ipv6.conf.$1.disable_ipv6=1"
+    if [ -z "${NO_SINK:-}" ]; then ip -n "$CLUSTER_NS" link set "$1" master sink0; fi
+    ip -n "$CLUSTER_NS" link set "$1" up
+}
+
+cluster_bridge() {
+    local i
     # A plain switch: no netfilter, no snooping. They cost microseconds a packet.
     ip -n "$CLUSTER_NS" link add br0 type bridge stp_state 0 forward_delay 0 mcast_snooping 0 \
         nf_call_iptables 0 nf_call_ip6tables 0 nf_call_arptables 0
@@ -40,21 +66,37 @@ cluster_network() {
         net.bridge.bridge-nf-call-ip6tables=0 net.bridge.bridge-nf-call-arptables=0 2> /dev/null || true
     ip -n "$CLUSTER_NS" addr add 10.77.0.254/24 dev br0
     ip -n "$CLUSTER_NS" link set br0 up
-    ip -n "$CLUSTER_NS" link add sink0 type bridge
     # One veth per node, and one more for a client or a ping-pong on a DPDK port of its own.
     for i in $(seq $((CLUSTER_NODES + 1))); do
-        # DPDK's af_packet names its fanout group by process id XOR interface index, and two equal
-        # names on two interfaces are an error: indices far apart keep processes started one after
-        # the other from meeting.
-        ip -n "$CLUSTER_NS" link add "d$i" index $((i << 12)) type veth peer name "b$i"
-        ip netns exec "$CLUSTER_NS" sysctl -qw "net.ipv6.conf.d$i.disable_ipv6=1"
+        cluster_veth "$i" "d$i" "b$i"
         ip -n "$CLUSTER_NS" link set "b$i" master br0 up
-        # The node's port sees a packet first; as a port of a switch that is down its way ends there.
-        # Else the kernel would look for a route for each before it drops it.
-        if [ -z "${NO_SINK:-}" ]; then ip -n "$CLUSTER_NS" link set "d$i" master sink0; fi
-        ip -n "$CLUSTER_NS" link set "d$i" up
     done
-    cluster_hugepages
+}
+
+# Node i polls d$i, which leads to the clients, and p$i$j for each other node j.
+cluster_mesh() {
+    local i j number=$CLUSTER_NODES
+    ip -n "$CLUSTER_NS" addr add 10.77.0.254/32 dev lo
+    for i in $(seq "$CLUSTER_NODES"); do
+        cluster_veth "$i" "d$i" "c$i"
+        ip -n "$CLUSTER_NS" link set "c$i" up
+        ip -n "$CLUSTER_NS" route add "10.77.0.$i/32" dev "c$i" src 10.77.0.254
+        for j in $(seq $((i - 1))); do
+            number=$((number + 2))
+            ip -n "$CLUSTER_NS" link add "p$i$j" index $(((number - 1) << 12)) type veth \
+                peer name "p$j$i" index $((number << 12))
+            cluster_polled "p$i$j"
+            cluster_polled "p$j$i"
+        done
+    done
+}
+
+# Interfaces node $1 polls.
+cluster_links() {
+    local j
+    echo "d$1"
+    [ "$CLUSTER_LINKS" = mesh ] || return 0
+    for j in $(seq "$CLUSTER_NODES"); do [ "$j" = "$1" ] || echo "p$1$j"; done
 }
 
 # Two-megabyte pages for the nodes, given back at the end; where there are none, --no-huge does.
@@ -65,14 +107,29 @@ cluster_hugepages() {
     [ "$CLUSTER_HUGE" -ge $wanted ] || echo $wanted > $file 2>/dev/null || true
 }
 
-# cluster_eal NUMBER: EAL arguments for the port on veth number NUMBER.
+# cluster_eal NUMBER: EAL arguments for the port of node NUMBER.
 cluster_eal() {
-    local memory="--in-memory" free
+    local memory="--in-memory" free link more="" vdevs="" number=0
     free=$(awk '/HugePages_Free/ {print $2}' /proc/meminfo)
-    [ "${free:-0}" -ge 40 ] || memory="--no-huge -m 64 --file-prefix conclave-$$-$1"
-    local vdev="${CLUSTER_DRIVER}0,iface=d$1"
-    [ "$CLUSTER_DRIVER" = net_af_packet ] && vdev="$vdev,qdisc_bypass=1"
-    echo "$memory --no-pci --no-telemetry --vdev $vdev"
+    [ "${free:-0}" -ge 40 ] || memory="--no-huge -m 96 --file-prefix conclave-$$-$1"
+    [ "$CLUSTER_DRIVER" = net_af_packet ] && more=",qdisc_bypass=1"
+    # Without: a system call for each empty poll, to ask the kernel to look into a queue of its own.
+    [ "$CLUSTER_DRIVER" = net_af_xdp ] && more=",busy_budget=0"
+    for link in $(cluster_links "$1"); do
+        vdevs="$vdevs --vdev $CLUSTER_DRIVER$number,iface=$link$more"
+        number=$((number + 1))
+    done
+    echo "$memory --no-pci --no-telemetry$vdevs"
+}
+
+# cluster_devices NUMBER: the names of what cluster_eal brings up.
+cluster_devices() {
+    local number=0 names=""
+    for _ in $(cluster_links "$1"); do
+        names="$names${names:+, }$CLUSTER_DRIVER$number"
+        number=$((number + 1))
+    done
+    echo "$names"
 }
 
 cluster_config() {
@@ -98,7 +155,7 @@ segment_size = ${CLUSTER_SEGMENT:-16MiB}
 segments = 4
 INI
     if [ "$CLUSTER_PORT" = dpdk ]; then
-        printf '\n[port]\ntype = dpdk\neal = %s\n' "$(cluster_eal "$i")"
+        printf '\n[port]\ntype = dpdk\neal = %s\ndevice = %s\n' "$(cluster_eal "$i")" "$(cluster_devices "$i")"
     else
         printf '\n[port]\ntype = udp\n'
     fi
@@ -106,7 +163,7 @@ INI
 
 cluster_port_words() {
     if [ "$CLUSTER_PORT" = dpdk ]; then
-        echo "DPDK ($CLUSTER_DRIVER on veth, one bridge)"
+        echo "DPDK ($CLUSTER_DRIVER on veth, $CLUSTER_LINKS)"
     else
         echo "kernel UDP on loopback"
     fi
@@ -179,6 +236,7 @@ cluster_pingpong() {
     touch "$CLUSTER_DIR/pingpong.log"
     if [ "$CLUSTER_PORT" = dpdk ]; then
         in_net "$BIN/bench/pingpong" serve --port dpdk --listen 10.77.0.1:7100 --eal "$(cluster_eal 1)" \
+            --device "$(cluster_devices 1)" \
             --seconds 60 > "$CLUSTER_DIR/pingpong.log" 2>&1 &
         server=$!
         wait_for 15 "the ping-pong server" grep -q serving "$CLUSTER_DIR/pingpong.log"

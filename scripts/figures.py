@@ -33,7 +33,8 @@ def main():
         if "failover_ms" in line:
             gaps.append(line["failover_ms"])
         else:
-            key = (line["durability"], line["port"] if line["driver"] == "-" else line["driver"])
+            port = "udp" if line["driver"] == "-" else line["driver"]
+            key = (line["durability"], f"{port}, {line['links']}")
             settings.setdefault(key, []).append(line)
     rows = [["durability", "port", "acquire p50", "p99", "p99.9", "pair p50", "floor p50", "multiple"]]
     for (durability, port), rounds in sorted(settings.items()):

@@ -47,6 +47,7 @@ struct net_route net_neighbours_find(struct net_neighbours *table, uint64_t now_
         entry->resolved = false;
     }
     route.ready = entry->resolved;
+    route.link = entry->link;
     memcpy(route.mac, entry->mac, NET_MAC_BYTES);
     bool doubtful = !entry->resolved || now_ns - entry->confirmed_ns >= NET_NEIGHBOUR_STALE_NS;
     if (doubtful && (!entry->asking || now_ns - entry->asked_ns >= NET_NEIGHBOUR_ASK_NS)) {
@@ -59,19 +60,20 @@ struct net_route net_neighbours_find(struct net_neighbours *table, uint64_t now_
 }
 
 void net_neighbours_learn(struct net_neighbours *table, uint64_t now_ns, uint32_t address,
-                          const uint8_t mac[NET_MAC_BYTES], enum net_source source) {
+                          const uint8_t mac[NET_MAC_BYTES], uint8_t link, enum net_source source) {
     assert(address != 0);
     struct net_neighbour *entry = find(table, address);
     if (entry == NULL) {
         if (source == NET_SOURCE_ARP) return;
         entry = claim(table, address);
     } else if (source == NET_SOURCE_FRAME && entry->resolved &&
-               memcmp(entry->mac, mac, NET_MAC_BYTES) != 0 &&
+               (entry->link != link || memcmp(entry->mac, mac, NET_MAC_BYTES) != 0) &&
                now_ns - entry->confirmed_ns < NET_NEIGHBOUR_STALE_NS) {
         // A datagram alone does not move a neighbour that was just seen elsewhere.
         return;
     }
     memcpy(entry->mac, mac, NET_MAC_BYTES);
+    entry->link = link;
     entry->resolved = true;
     entry->asking = false;
     entry->confirmed_ns = now_ns;

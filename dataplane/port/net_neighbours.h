@@ -1,5 +1,6 @@
-// Which MAC an IPv4 neighbour has: a fixed table, filled by ARP (RFC 826) and by frames that were
-// accepted. Pure: time comes in as an argument, the caller sends the requests.
+// Which MAC an IPv4 neighbour has and on which of our links it is: a fixed table, filled by ARP
+// (RFC 826) and by frames that were accepted. Pure: time comes in as an argument, the caller sends
+// the requests, on all its links.
 //
 // The table is set-associative and evicts the entry of a set that was unused for longest, so a
 // flood of invented senders costs a resolution now and then but never memory or an unbounded
@@ -27,6 +28,7 @@ struct net_neighbour {
     uint64_t used_ns;        // when last looked up or confirmed
     uint32_t address;        // 0: free
     uint8_t mac[NET_MAC_BYTES];
+    uint8_t link;
     bool resolved;
     bool asking; // a request has not been answered yet
 };
@@ -36,8 +38,9 @@ struct net_neighbours { // zeroed is empty
 };
 
 struct net_route {
-    bool ready; // mac is usable
+    bool ready; // mac and link are usable
     bool ask;   // send an ARP request for `address` now
+    uint8_t link;
     uint8_t mac[NET_MAC_BYTES];
 };
 // Where to send frames for this neighbour. Makes an entry if there is none.
@@ -50,6 +53,6 @@ enum net_source {
     NET_SOURCE_FRAME,   // accepted datagram: makes or confirms an entry, replaces only a stale one
 };
 void net_neighbours_learn(struct net_neighbours *table, uint64_t now_ns, uint32_t address,
-                          const uint8_t mac[NET_MAC_BYTES], enum net_source source);
+                          const uint8_t mac[NET_MAC_BYTES], uint8_t link, enum net_source source);
 
 #endif

@@ -61,10 +61,14 @@ struct port_udp_options {
 // NULL with a sentence in error: what happened and what to do.
 struct port *port_udp_open(const struct port_udp_options *options, char error[256]);
 
+// Links of one node: one to each peer of the largest cluster, and one to the clients.
+#define PORT_DPDK_DEVICES_MAX 8u
+
 struct port_dpdk_options {
-    uint64_t endpoint;  // our IPv4 address and UDP port
-    const char *eal;    // EAL arguments, blank-separated, without the program's name
-    const char *device; // ethdev name, e.g. net_af_packet0 or 0000:01:00.0; NULL: the only one
+    uint64_t endpoint; // our IPv4 address and UDP port
+    const char *eal;   // EAL arguments, blank-separated, without the program's name
+    // Ethdev names, e.g. net_af_packet0 or 0000:01:00.0, separated by commas; NULL: the only one.
+    const char *device;
     uint32_t rx_queue_descriptors;
     uint32_t tx_queue_descriptors;
     uint32_t gateway;      // IPv4 of the next hop for other subnets, 0: all neighbours are on-link

@@ -41,7 +41,7 @@ static void use(enum net_verdict verdict, const struct net_parsed *parsed, const
     require(address != host.address);
     require(address != 0 || verdict == NET_ARP_REQUEST);
     if (address == 0 || !net_on_link(&host, address)) return;
-    net_neighbours_learn(&neighbours, now_ns, address, parsed->source_mac, NET_SOURCE_FRAME);
+    net_neighbours_learn(&neighbours, now_ns, address, parsed->source_mac, 0, NET_SOURCE_FRAME);
     struct net_route route = net_neighbours_find(&neighbours, now_ns, address);
     require(route.ready && (route.mac[0] & 1) == 0);
     now_ns += 1000000;
