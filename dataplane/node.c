@@ -287,6 +287,21 @@ uint32_t node_poll_wal(struct node *node, uint64_t now_ns) {
     return stage_wal_poll(&node->wal, now_ns);
 }
 
+uint64_t node_wake_port(const struct node *node) {
+    return rte_ring_empty(node->port.from_consensus) ? UINT64_MAX : 0;
+}
+uint64_t node_wake_consensus(const struct node *node) {
+    return stage_consensus_wake_ns(&node->consensus);
+}
+uint64_t node_wake_wal(const struct node *node) {
+    return stage_wal_due(&node->wal) ? 0 : UINT64_MAX;
+}
+uint64_t node_wake_ns(const struct node *node) {
+    uint64_t port = node_wake_port(node), consensus = node_wake_consensus(node);
+    uint64_t wake = port < consensus ? port : consensus, wal = node_wake_wal(node);
+    return wal < wake ? wal : wake;
+}
+
 const char *node_failure(const struct node *node) {
     return __atomic_load_n(&node->consensus.failure, __ATOMIC_ACQUIRE);
 }

@@ -62,6 +62,15 @@ uint32_t node_poll_port(struct node *node, uint64_t now_ns);
 uint32_t node_poll_consensus(struct node *node, uint64_t now_ns);
 uint32_t node_poll_wal(struct node *node, uint64_t now_ns);
 
+// For a caller that does not spin: when a stage is to be polled next if no datagram arrives and no
+// disk operation completes, of which port and disk know. At or before now: at once. UINT64_MAX:
+// never. Before that time a poll changes nothing. To be asked again after any stage was polled, and
+// while none is: what the wal stage tells consensus beside their rings is seen here too.
+uint64_t node_wake_port(const struct node *node);
+uint64_t node_wake_consensus(const struct node *node);
+uint64_t node_wake_wal(const struct node *node);
+uint64_t node_wake_ns(const struct node *node); // the earliest of the three
+
 // A node that failed (disk error, diverged state, limits) must be stopped: it does nothing more.
 // NULL while well, else a sentence for the operator.
 const char *node_failure(const struct node *node);

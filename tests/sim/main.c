@@ -66,11 +66,15 @@ int main(int argc, char **argv) {
     struct sim_options options = {.seed = 1, .faulty_ns = 4000 * SIM_MS, .calm_ns = 6000 * SIM_MS};
     uint64_t lives = 20;
     bool twice = false;
-    static const struct option names[] = {
-        {"seed", required_argument, NULL, 's'}, {"seeds", required_argument, NULL, 'n'},
-        {"from", required_argument, NULL, 'f'}, {"faulty", required_argument, NULL, 'F'},
-        {"calm", required_argument, NULL, 'C'}, {"verbose", no_argument, NULL, 'v'},
-        {"help", no_argument, NULL, 'h'},       {0}};
+    static const struct option names[] = {{"seed", required_argument, NULL, 's'},
+                                          {"seeds", required_argument, NULL, 'n'},
+                                          {"from", required_argument, NULL, 'f'},
+                                          {"faulty", required_argument, NULL, 'F'},
+                                          {"calm", required_argument, NULL, 'C'},
+                                          {"verbose", no_argument, NULL, 'v'},
+                                          {"check-wake", no_argument, NULL, 'w'},
+                                          {"help", no_argument, NULL, 'h'},
+                                          {0}};
     for (int o; (o = getopt_long(argc, argv, "", names, NULL)) != -1;) {
         switch (o) {
         case 's':
@@ -87,6 +91,9 @@ int main(int argc, char **argv) {
             break;
         case 'C':
             options.calm_ns = strtoull(optarg, NULL, 10) * SIM_MS;
+            break;
+        case 'w':
+            options.check_wake = true;
             break;
         case 'v':
             options.verbose = true;

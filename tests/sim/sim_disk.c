@@ -14,7 +14,6 @@ struct file {
 };
 
 struct operation {
-    bool used;
     bool write;
     uint32_t file;
     uint64_t offset;
@@ -32,8 +31,10 @@ struct sim_disk {
     bool full;
     struct file files[DISK_FILES_MAX];
     int32_t number[DISK_FILES_MAX]; // caller's file number to files[]
+    uint64_t used;                  // bit i: operations[i] is under way
     struct operation operations[DISK_QUEUE];
 };
+static_assert(DISK_QUEUE == 64, "one bit for each operation");
 
 static struct file *file_of(struct sim_disk *d, uint32_t file) {
     return &d->files[d->number[file]];
@@ -92,16 +93,14 @@ static int disk_register(struct disk *disk, void *const *buffers, const uint32_t
 }
 
 static struct operation *free_operation(struct sim_disk *d) {
-    for (uint32_t i = 0; i < DISK_QUEUE; i++)
-        if (!d->operations[i].used) return &d->operations[i];
-    return NULL;
+    return ~d->used == 0 ? NULL : &d->operations[__builtin_ctzll(~d->used)];
 }
 
 static bool submit(struct sim_disk *d, const struct operation *wanted) {
     struct operation *o = free_operation(d);
     if (o == NULL) return false;
     *o = *wanted;
-    o->used = true;
+    d->used |= 1ull << (o - d->operations);
     o->due_ns = d->sim->now_ns + d->least_ns + (d->spread_ns ? sim_draw(d->sim, d->spread_ns) : 0);
     if (!o->write) return true;
     d->sim->stats.writes++;
@@ -135,9 +134,10 @@ static bool disk_submit_read(struct disk *disk, uint32_t file, uint64_t offset, 
 static uint32_t disk_poll(struct disk *disk, struct disk_completion *completions, uint32_t max) {
     struct sim_disk *d = (struct sim_disk *)disk;
     uint32_t done = 0;
-    for (uint32_t i = 0; i < DISK_QUEUE && done < max; i++) {
+    for (uint64_t left = d->used; left != 0 && done < max; left &= left - 1) {
+        uint32_t i = (uint32_t)__builtin_ctzll(left);
         struct operation *o = &d->operations[i];
-        if (!o->used || o->due_ns > d->sim->now_ns) continue;
+        if (o->due_ns > d->sim->now_ns) continue;
         bool room = !d->full || strncmp(file_of(d, o->file)->name, "snapshot", 8) != 0;
         int32_t result = !o->write ? disk_read(disk, o->file, o->offset, o->buffer, o->bytes)
                          : room    ? disk_write(disk, o->file, o->offset, o->copy, o->bytes)
@@ -146,6 +146,7 @@ static uint32_t disk_poll(struct disk *disk, struct disk_completion *completions
         completions[done++] = (struct disk_completion){.cookie = o->cookie, .result = result};
         free(o->copy);
         *o = (struct operation){0};
+        d->used &= ~(1ull << i);
     }
     return done;
 }
@@ -180,6 +181,16 @@ struct disk *sim_disk_create(struct sim *sim) {
     return &d->disk;
 }
 
+uint64_t sim_disk_next(const struct disk *disk) {
+    const struct sim_disk *d = (const struct sim_disk *)disk;
+    uint64_t next_ns = UINT64_MAX;
+    for (uint64_t left = d->used; left != 0; left &= left - 1) {
+        const struct operation *o = &d->operations[__builtin_ctzll(left)];
+        if (o->due_ns < next_ns) next_ns = o->due_ns;
+    }
+    return next_ns;
+}
+
 void sim_disk_set_full(struct disk *disk, bool full) {
     ((struct sim_disk *)disk)->full = full;
 }
@@ -205,13 +216,13 @@ static void tear(struct sim_disk *d, const struct operation *o) {
 
 void sim_disk_crash(struct disk *disk) {
     struct sim_disk *d = (struct sim_disk *)disk;
-    for (uint32_t i = 0; i < DISK_QUEUE; i++) {
-        struct operation *o = &d->operations[i];
-        if (!o->used) continue;
+    for (uint64_t left = d->used; left != 0; left &= left - 1) {
+        struct operation *o = &d->operations[__builtin_ctzll(left)];
         if (o->write) tear(d, o);
         free(o->copy);
         *o = (struct operation){0};
     }
+    d->used = 0;
 }
 
 void sim_disk_destroy(struct disk *disk) {

@@ -20,6 +20,7 @@ struct place {
     struct port port; // first: the port's address is the place's
     struct sim_net *net;
     uint64_t endpoint;
+    uint32_t actor; // told of what is on its way
     uint32_t count;
     struct datagram *heap[NET_QUEUE_MAX];
     bool cut_to[NET_PLACES_MAX]; // by place number
@@ -95,6 +96,7 @@ static void deliver(struct sim_net *net, struct place *to, uint64_t from, const 
         sim->stats.flipped++;
     }
     heap_push(to, datagram);
+    sim_arrives(sim, to->actor, datagram->due_ns);
 }
 
 void sim_net_send(struct sim_net *net, uint64_t from, uint64_t to, const void *bytes,
@@ -174,17 +176,23 @@ struct sim_net *sim_net_create(struct sim *sim) {
     return net;
 }
 
-struct port *sim_net_port(struct sim_net *net, uint64_t endpoint) {
+struct port *sim_net_port(struct sim_net *net, uint64_t endpoint, uint32_t actor) {
     struct place *place = place_of(net, endpoint);
     if (place == NULL) {
         place = calloc(1, sizeof *place);
         place->net = net;
         place->endpoint = endpoint;
+        place->actor = actor;
         place->port.ops = &net_ops;
         place->port.endpoint = endpoint;
         net->places[net->place_count++] = place;
     }
     return &place->port;
+}
+
+uint64_t sim_net_next(const struct port *port) {
+    const struct place *place = (const struct place *)port;
+    return place->count > 0 ? place->heap[0]->due_ns : UINT64_MAX;
 }
 
 void sim_net_forget(struct sim_net *net, uint64_t endpoint) {

@@ -1,5 +1,5 @@
-// One life: boots the machines, lets faults loose at rates drawn from the seed, polls every stage
-// of every node in a random order, then heals everything and demands progress and equal states.
+// One life: boots the machines, lets faults loose at rates drawn from the seed (sim_loop.c polls
+// whoever is due), then heals everything and demands progress and equal states.
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -18,7 +18,7 @@ uint64_t sim_draw(struct sim *sim, uint64_t below) {
 }
 
 bool sim_chance(struct sim *sim, uint32_t per_million) {
-    return per_million > 0 && sim_draw(sim, 1000000) < per_million;
+    return per_million > 0 && sim_draw(sim, 1000000) < (uint64_t)per_million * sim->odds;
 }
 
 void sim_trace(struct sim *sim, const char *format, ...) {
@@ -41,14 +41,18 @@ void sim_broken(struct sim *sim, const char *format, ...) {
     longjmp(sim->broken, 1);
 }
 
+uint64_t sim_clock_at(const struct sim_machine *machine, uint64_t at_ns) {
+    int64_t skew = (int64_t)at_ns * machine->drift_ppm / 1000000;
+    return machine->clock_base_ns + at_ns + (uint64_t)skew;
+}
+
 uint64_t sim_clock(struct sim *sim, struct sim_machine *machine) {
-    int64_t skew = (int64_t)(sim->now_ns / 1000000) * machine->drift_ppm;
-    uint64_t now = machine->clock_base_ns + sim->now_ns + (uint64_t)skew;
+    uint64_t now = sim_clock_at(machine, sim->now_ns);
     if (now < machine->clock_last_ns) now = machine->clock_last_ns;
     return machine->clock_last_ns = now;
 }
 
-static void boot(struct sim *sim, struct sim_machine *machine) {
+void sim_boot(struct sim *sim, struct sim_machine *machine) {
     struct node_options options = {
         .cluster = SIM_CLUSTER,
         .id = machine->id,
@@ -121,7 +125,7 @@ static void cut_something(struct sim *sim) {
                           : "inward");
 }
 
-static void misfortune(struct sim *sim) {
+void sim_misfortune(struct sim *sim) {
     for (uint32_t i = 0; i < sim->node_count; i++) {
         struct sim_machine *machine = &sim->machines[i];
         if (sim_chance(sim, sim->crash_rate)) crash(sim, machine);
@@ -171,28 +175,9 @@ static void heal(struct sim *sim) {
     }
 }
 
-static void poll_node(struct sim *sim, struct sim_machine *machine) {
-    if (machine->node == NULL && sim->now_ns >= machine->back_ns) {
-        sim->stats.restarts++;
-        boot(sim, machine);
-    }
-    if (machine->node == NULL || sim->now_ns < machine->paused_ns) return;
-    enum wire_role before = raft_role(node_raft(machine->node));
-    uint32_t first = (uint32_t)sim_draw(sim, 3);
-    for (uint32_t i = 0; i < 3; i++) {
-        switch ((first + i) % 3) {
-        case 0:
-            node_poll_port(machine->node, sim_clock(sim, machine));
-            break;
-        case 1:
-            node_poll_consensus(machine->node, sim_clock(sim, machine));
-            break;
-        case 2:
-            node_poll_wal(machine->node, sim_clock(sim, machine));
-            break;
-        }
-    }
+void sim_polled(struct sim *sim, struct sim_machine *machine, enum wire_role before) {
     sim_check_terms(sim, machine);
+    sim_check_hash(sim, machine);
     if (machine->ambushed) {
         machine->ambushed = false;
         sim->stats.ambushes++;
@@ -221,6 +206,7 @@ struct sim_machine *sim_leader(struct sim *sim) {
 }
 
 static void create(struct sim *sim) {
+    sim_loop_begin(sim);
     struct sim_net_faults faults = {
         .lose = (uint32_t)sim_draw(sim, 4) * 30000,
         .twice = (uint32_t)sim_draw(sim, 3) * 50000,
@@ -248,10 +234,10 @@ static void create(struct sim *sim) {
         machine->drift_ppm = (int64_t)sim_draw(sim, 801) - 400;
         machine->clock_base_ns = (1 + sim_draw(sim, 1000)) * SIM_MS;
         machine->disk = sim_disk_create(sim);
-        machine->port = sim_net_port(sim->net, machine->endpoint);
+        machine->port = sim_net_port(sim->net, machine->endpoint, sim_machine_actor(sim, machine));
         if (sim_draw(sim, 4) == 0) sim_disk_set_slow(machine->disk, SIM_MS, 30 * SIM_MS);
     }
-    for (uint32_t i = 0; i < sim->node_count; i++) boot(sim, &sim->machines[i]);
+    for (uint32_t i = 0; i < sim->node_count; i++) sim_boot(sim, &sim->machines[i]);
     sim->workload = sim_workload_create(sim);
     sim->reader = sim_reader_create(sim);
 }
@@ -291,31 +277,21 @@ static void destroy(struct sim *sim) {
     if (sim->net != NULL) sim_net_destroy(sim->net);
 }
 
-static void round_once(struct sim *sim) {
-    sim->now_ns += 10000 + sim_draw(sim, 190000);
-    uint32_t first = (uint32_t)sim_draw(sim, sim->node_count);
-    for (uint32_t i = 0; i < sim->node_count; i++)
-        poll_node(sim, &sim->machines[(first + i) % sim->node_count]);
-    sim_workload_step(sim->workload);
-    sim_reader_step(sim->reader);
-    sim_check_hashes(sim);
-}
-
 bool sim_live(struct sim *sim, const struct sim_options *options) {
     memset(sim, 0, sizeof *sim);
     sim->options = *options;
     sim->random = options->seed * 0xd1342543de82ef95ull + 1;
     sim->now_ns = SIM_MS;
+    sim->odds = 1;
     bool well = setjmp(sim->broken) == 0;
     if (well) {
         create(sim);
-        while (sim->now_ns < options->faulty_ns) {
-            misfortune(sim);
-            round_once(sim);
-        }
+        sim_loop_start(sim, true);
+        sim_loop_run(sim, options->faulty_ns);
         heal(sim);
         uint64_t healed_ns = sim->now_ns;
-        while (sim->now_ns < healed_ns + options->calm_ns) round_once(sim);
+        sim_loop_start(sim, false);
+        sim_loop_run(sim, healed_ns + options->calm_ns);
         if (!sim_workload_progressed(sim->workload, healed_ns))
             sim_broken(sim, "no progress within %lu ms after all faults ended",
                        (unsigned long)(options->calm_ns / SIM_MS));
