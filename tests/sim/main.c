@@ -1,6 +1,7 @@
 // sim: runs lives of a simulated cluster and says what happened.
 #include <getopt.h>
 #include <inttypes.h>
+#include <malloc.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <time.h>
@@ -106,6 +107,9 @@ int main(int argc, char **argv) {
             return 2;
         }
     }
+    // Lives follow each other: what one has given back is taken by the next, without the kernel.
+    mallopt(M_MMAP_THRESHOLD, 1 << 30);
+    mallopt(M_TRIM_THRESHOLD, 1 << 30);
     struct sim *sim = calloc(1, sizeof *sim);
     struct sim_stats sum = {0};
     double began = seconds_now(), simulated = 0;

@@ -1,17 +1,16 @@
-// A disk with a power switch. Files are arrays in memory; a submitted write takes its time, and
+// A disk with a power switch. A submitted write takes its time, and
 // only when it is reported is it durable. When power goes, every write still in flight leaves a
 // random set of its 512-byte sectors behind: none, some or all, in no order.
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
 
+#include "sim_file.h"
 #include "sim_internal.h"
 
-struct file {
-    char name[64];
-    uint8_t *bytes;
-    uint64_t size;
-};
+// A longer read may come back short where nothing was ever written: recovery reads ahead by the
+// megabyte, and need not be handed zeros.
+#define DISK_READ_WHOLE (256u * 1024u)
 
 struct operation {
     bool write;
@@ -20,8 +19,7 @@ struct operation {
     uint32_t bytes;
     uint64_t cookie;
     uint64_t due_ns;
-    void *buffer;
-    uint8_t *copy; // of a write, as it was submitted
+    uint8_t *buffer; // the disk's until it is done: what is changed meanwhile goes to the platter
 };
 
 struct sim_disk {
@@ -29,22 +27,15 @@ struct sim_disk {
     struct sim *sim;
     uint64_t least_ns, spread_ns;
     bool full;
-    struct file files[DISK_FILES_MAX];
+    struct sim_file files[DISK_FILES_MAX];
     int32_t number[DISK_FILES_MAX]; // caller's file number to files[]
     uint64_t used;                  // bit i: operations[i] is under way
     struct operation operations[DISK_QUEUE];
 };
 static_assert(DISK_QUEUE == 64, "one bit for each operation");
 
-static struct file *file_of(struct sim_disk *d, uint32_t file) {
+static struct sim_file *file_of(struct sim_disk *d, uint32_t file) {
     return &d->files[d->number[file]];
-}
-
-static void grow(struct file *file, uint64_t size) {
-    if (size <= file->size) return;
-    file->bytes = realloc(file->bytes, size);
-    memset(file->bytes + file->size, 0, size - file->size);
-    file->size = size;
 }
 
 static int disk_open(struct disk *disk, uint32_t file, const char *name, uint64_t bytes,
@@ -61,7 +52,7 @@ static int disk_open(struct disk *disk, uint32_t file, const char *name, uint64_
         if (created != NULL) *created = true;
     }
     d->number[file] = (int32_t)i;
-    grow(&d->files[i], bytes);
+    sim_file_grow(&d->files[i], bytes);
     return 0;
 }
 
@@ -71,18 +62,20 @@ static int64_t disk_size(struct disk *disk, uint32_t file) {
 
 static int32_t disk_read(struct disk *disk, uint32_t file, uint64_t offset, void *buffer,
                          uint32_t bytes) {
-    const struct file *f = file_of((struct sim_disk *)disk, file);
+    const struct sim_file *f = file_of((struct sim_disk *)disk, file);
     if (offset >= f->size) return 0;
     if (bytes > f->size - offset) bytes = (uint32_t)(f->size - offset);
-    memcpy(buffer, f->bytes + offset, bytes);
-    return (int32_t)bytes;
+    if (bytes > DISK_READ_WHOLE) {
+        uint64_t end = (f->written + SIM_FILE_BLOCK - 1) & ~(uint64_t)(SIM_FILE_BLOCK - 1);
+        uint64_t there = end > offset ? end - offset : SIM_FILE_BLOCK;
+        if (bytes > there) bytes = (uint32_t)there;
+    }
+    return (int32_t)sim_file_read(f, offset, buffer, bytes);
 }
 
 static int32_t disk_write(struct disk *disk, uint32_t file, uint64_t offset, const void *buffer,
                           uint32_t bytes) {
-    struct file *f = file_of((struct sim_disk *)disk, file);
-    grow(f, offset + bytes);
-    memcpy(f->bytes + offset, buffer, bytes);
+    sim_file_write(file_of((struct sim_disk *)disk, file), offset, buffer, bytes);
     return (int32_t)bytes;
 }
 
@@ -102,10 +95,7 @@ static bool submit(struct sim_disk *d, const struct operation *wanted) {
     *o = *wanted;
     d->used |= 1ull << (o - d->operations);
     o->due_ns = d->sim->now_ns + d->least_ns + (d->spread_ns ? sim_draw(d->sim, d->spread_ns) : 0);
-    if (!o->write) return true;
-    d->sim->stats.writes++;
-    o->copy = malloc(o->bytes);
-    memcpy(o->copy, o->buffer, o->bytes);
+    d->sim->stats.writes += o->write;
     return true;
 }
 
@@ -140,11 +130,10 @@ static uint32_t disk_poll(struct disk *disk, struct disk_completion *completions
         if (o->due_ns > d->sim->now_ns) continue;
         bool room = !d->full || strncmp(file_of(d, o->file)->name, "snapshot", 8) != 0;
         int32_t result = !o->write ? disk_read(disk, o->file, o->offset, o->buffer, o->bytes)
-                         : room    ? disk_write(disk, o->file, o->offset, o->copy, o->bytes)
+                         : room    ? disk_write(disk, o->file, o->offset, o->buffer, o->bytes)
                                    : -ENOSPC;
         d->sim->stats.no_space += result == -ENOSPC;
         completions[done++] = (struct disk_completion){.cookie = o->cookie, .result = result};
-        free(o->copy);
         *o = (struct operation){0};
         d->used &= ~(1ull << i);
     }
@@ -202,15 +191,15 @@ void sim_disk_set_slow(struct disk *disk, uint64_t least_ns, uint64_t spread_ns)
 }
 
 static void tear(struct sim_disk *d, const struct operation *o) {
-    struct file *f = file_of(d, o->file);
-    grow(f, o->offset + o->bytes);
+    struct sim_file *f = file_of(d, o->file);
+    sim_file_grow(f, o->offset + o->bytes);
     uint64_t share = sim_draw(d->sim, 4); // of 4: how likely each sector made it
     for (uint32_t at = 0; at < o->bytes; at += SIM_SECTOR) {
         if (sim_draw(d->sim, 3) >= share) {
             d->sim->stats.sectors_torn++;
             continue;
         }
-        memcpy(f->bytes + o->offset + at, o->copy + at, SIM_SECTOR);
+        sim_file_write(f, o->offset + at, o->buffer + at, SIM_SECTOR);
     }
 }
 
@@ -219,7 +208,6 @@ void sim_disk_crash(struct disk *disk) {
     for (uint64_t left = d->used; left != 0; left &= left - 1) {
         struct operation *o = &d->operations[__builtin_ctzll(left)];
         if (o->write) tear(d, o);
-        free(o->copy);
         *o = (struct operation){0};
     }
     d->used = 0;
@@ -227,7 +215,6 @@ void sim_disk_crash(struct disk *disk) {
 
 void sim_disk_destroy(struct disk *disk) {
     struct sim_disk *d = (struct sim_disk *)disk;
-    for (uint32_t i = 0; i < DISK_QUEUE; i++) free(d->operations[i].copy);
-    for (uint32_t i = 0; i < DISK_FILES_MAX; i++) free(d->files[i].bytes);
+    for (uint32_t i = 0; i < DISK_FILES_MAX; i++) sim_file_clear(&d->files[i]);
     free(d);
 }

@@ -72,10 +72,6 @@ struct sim {
     bool small_logs; // snapshots all the time, and nodes away for so long that they need one
     struct sim_workload *workload;
     struct sim_reader *reader;
-    struct {
-        uint64_t index;
-        uint64_t hash;
-    } hashes[SIM_HASHES];
     // Drawn per seed, per million steps.
     uint32_t crash_rate, pause_rate, cut_rate, all_down_rate, full_rate;
     // Per million promises made: votes, acknowledgements, answers.
@@ -86,6 +82,11 @@ struct sim {
     uint64_t healed_ns;
     jmp_buf broken;
     char broken_rule[512];
+    // Last, and cleared as far as it was used only.
+    struct {
+        uint64_t index;
+        uint64_t hash;
+    } hashes[SIM_HASHES];
 };
 
 // The clock of a machine: monotonic, with its own start and rate.

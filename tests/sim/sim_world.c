@@ -278,7 +278,10 @@ static void destroy(struct sim *sim) {
 }
 
 bool sim_live(struct sim *sim, const struct sim_options *options) {
-    memset(sim, 0, sizeof *sim);
+    memset(sim->hashes, 0,
+           (sim->stats.applied + 1 < SIM_HASHES ? sim->stats.applied + 1 : SIM_HASHES) *
+               sizeof sim->hashes[0]);
+    memset(sim, 0, offsetof(struct sim, hashes));
     sim->options = *options;
     sim->random = options->seed * 0xd1342543de82ef95ull + 1;
     sim->now_ns = SIM_MS;
