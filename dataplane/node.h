@@ -12,6 +12,7 @@
 #define CONCLAVE_NODE_H
 
 #include <stdbool.h>
+#include <stddef.h>
 #include <stdint.h>
 
 #include "counters.h"
@@ -29,6 +30,13 @@ struct disk;
 struct node_peer {
     uint16_t id;
     uint64_t endpoint; // wire_endpoint_pack()
+};
+
+// Lends a node its memory: zeroed, aligned to 4096, all of it before node_open() returns, and given
+// back by node_close(). For who runs many nodes one after the other.
+struct node_lender {
+    void *(*lend)(struct node_lender *lender, size_t bytes); // NULL: there is no more
+    void (*take_back)(struct node_lender *lender, void *memory);
 };
 
 struct node_options {
@@ -50,6 +58,8 @@ struct node_options {
     uint64_t seed;
     struct port *port; // lent
     struct disk *disk; // lent
+    // NULL: memory is the process's, and touched at once, so that no page is missing later.
+    struct node_lender *lender;
 };
 
 struct node; // opaque

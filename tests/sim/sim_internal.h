@@ -120,6 +120,8 @@ void sim_misfortune(struct sim *sim);
 // A node was polled: what it did is checked. `before` is its role before.
 void sim_polled(struct sim *sim, struct sim_machine *machine, enum wire_role before);
 
+extern struct node_lender sim_lender; // sim_memory.c
+
 // sim_loop.c
 void sim_loop_begin(struct sim *sim);              // before anything can arrive
 void sim_loop_start(struct sim *sim, bool faults); // all are there
