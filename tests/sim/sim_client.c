@@ -143,10 +143,12 @@ static void on_acquired(void *context, const struct core_result *result) {
     case WIRE_WOULD_BLOCK:
     case WIRE_WAIT_TIMEOUT:
         sim->stats.refused++;
+        sim_trace(sim, "client %u does not get %s", client->number, name);
         finished(client, STAGE_FREE, 50 * SIM_MS);
         return;
     case WIRE_UNKNOWN:
         sim->stats.unknown++;
+        sim_trace(sim, "client %u does not know whether it got %s", client->number, name);
         give_up_lease(client); // it may be ours: only the end of the lease makes sure it is not
         return;
     default:
@@ -162,6 +164,8 @@ static void on_released(void *context, const struct core_result *result) {
     if (!is_open(call, STAGE_RELEASING)) return;
     if (result->status == WIRE_OK) {
         sim->stats.releases++;
+        sim_trace(sim, "client %u has given token %lu back", client->number,
+                  (unsigned long)client->token);
         finished(client, STAGE_FREE, 50 * SIM_MS);
         return;
     }
@@ -232,8 +236,14 @@ static void take_lock(struct client *client) {
     client->stage = STAGE_ACQUIRING;
     struct call *call = begin_call(client);
     sim->stats.requests++;
+    uint64_t wait_ms = waits_ms[sim_draw(sim, 6)];
+    if (wait_ms == WIRE_WAIT_FOREVER)
+        sim_trace(sim, "client %u asks for %s and waits", client->number, name);
+    else
+        sim_trace(sim, "client %u asks for %s, for %lu ms", client->number, name,
+                  (unsigned long)wait_ms);
     uint16_t status = core_acquire(client->core, client_clock(client), name, (uint32_t)strlen(name),
-                                   client->lease, waits_ms[sim_draw(sim, 6)], on_acquired, call);
+                                   client->lease, wait_ms, on_acquired, call);
     if (status != WIRE_OK) finished(client, STAGE_FREE, 50 * SIM_MS);
 }
 
@@ -398,6 +408,8 @@ struct sim_workload *sim_workload_create(struct sim *sim) {
     workload->sim = sim;
     workload->client_count = 2 + (uint32_t)sim_draw(sim, SIM_CLIENTS_MAX - 1);
     workload->death_rate = (uint32_t)sim_draw(sim, 3) * 10;
+    if (sim_without(sim, "death")) workload->death_rate = 0;
+    if (sim->options.clients != 0) workload->client_count = sim->options.clients;
     for (uint32_t i = 0; i < workload->client_count; i++) {
         struct client *client = &workload->clients[i];
         client->sim = sim;

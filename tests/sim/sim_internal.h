@@ -45,10 +45,25 @@ struct sim_loop {
     uint64_t polls, idle_polls;
 };
 
+// Events remembered, for the case that a rule breaks.
+#define SIM_EVENTS          30u
+#define SIM_EVENT_ARGUMENTS 8u
+#define SIM_EVENT_TEXTS     2u
+#define SIM_EVENT_TEXT      24u
+struct sim_event {
+    uint64_t at_ns;
+    const char *format;
+    uint64_t arguments[SIM_EVENT_ARGUMENTS];     // of text: its hash
+    char texts[SIM_EVENT_TEXTS][SIM_EVENT_TEXT]; // by argument, turn and turn about
+};
+
 struct sim_options {
     uint64_t seed;
     uint64_t faulty_ns; // simulated time with faults
     uint64_t calm_ns;   // and without, at the end: progress is demanded
+    uint64_t without;   // faults that are switched off: bit i is sim_fault_name(i)
+    uint32_t nodes;     // 0: as drawn
+    uint32_t clients;   // 0: as drawn
     bool verbose;
     bool check_wake; // who is not due does nothing
 };
@@ -80,7 +95,10 @@ struct sim {
     uint64_t answered;           // highest index of an answer that has left a node
     uint16_t leaders[SIM_TERMS]; // by term
     uint64_t healed_ns;
+    uint64_t event_count;
+    struct sim_event events[SIM_EVENTS];
     jmp_buf broken;
+    const char *broken_kind; // the same for the same rule, whatever the numbers in it
     char broken_rule[512];
     // Last, and cleared as far as it was used only.
     struct {
@@ -111,7 +129,17 @@ struct sim_reader *sim_reader_create(struct sim *sim);
 uint64_t sim_reader_step(struct sim_reader *reader); // when it is due next
 void sim_reader_destroy(struct sim_reader *reader);
 
+// sim_trace.c
+void sim_print_events(const struct sim *sim);
+static inline void sim_fold(struct sim *sim, uint64_t a, uint64_t b) { // into the trace hash
+    uint64_t z = (sim->trace_hash ^ a) * 0x9e3779b97f4a7c15ull;
+    z = (z ^ (z >> 32) ^ b) * 0xd6e8feb86659fd93ull;
+    sim->trace_hash = z ^ (z >> 32);
+}
+
 // sim_world.c
+const char *sim_fault_name(uint32_t fault); // NULL: there are no more
+bool sim_without(const struct sim *sim, const char *fault);
 bool sim_live(struct sim *sim, const struct sim_options *options); // false: a rule was broken
 struct sim_machine *sim_leader(struct sim *sim);                   // a running leader, NULL if none
 

@@ -72,6 +72,8 @@ static uint64_t stage_wakes(struct sim *sim, const struct sim_machine *machine, 
 void sim_machine_changed(struct sim *sim, const struct sim_machine *machine) {
     uint32_t actor = sim_machine_actor(sim, machine);
     for (uint32_t i = 0; i < SIM_STAGES; i++) {
+        bool due = sim->loop.wake_ns[actor + i] <= sim->now_ns;
+        if (due && machine->node != NULL && sim->now_ns >= machine->paused_ns) continue;
         uint64_t wake_ns = machine->node != NULL ? stage_wakes(sim, machine, i)
                            : i == STAGE_PORT     ? machine->back_ns
                                                  : UINT64_MAX;

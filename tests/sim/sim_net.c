@@ -126,6 +126,9 @@ void sim_net_send(struct sim_net *net, uint64_t from, uint64_t to, const void *b
     struct place *target = place_of(net, to);
     sim->stats.datagrams++;
     sim_check_sent(sim, from, bytes, length);
+    uint64_t sum; // part of the frame's checksum stands for its content
+    memcpy(&sum, (const uint8_t *)bytes + offsetof(struct wire_frame, tag), sizeof sum);
+    sim_fold(sim, sum ^ from, sim->now_ns ^ to);
     if (target == NULL || source == NULL) return;
     if (source->cut_to[number_of(net, target)]) {
         sim->stats.cut++;

@@ -14,6 +14,7 @@ struct sim_reader {
     uint64_t endpoint;
     struct port *port;
     uint64_t next_ns;
+    uint64_t pace_ns;
     uint64_t sequence;
     struct {
         uint64_t sequence;
@@ -26,6 +27,8 @@ struct sim_reader {
 struct sim_reader *sim_reader_create(struct sim *sim) {
     struct sim_reader *reader = calloc(1, sizeof *reader);
     reader->sim = sim;
+    static const uint64_t paces_ns[] = {10 * SIM_MS, 50 * SIM_MS, 200 * SIM_MS};
+    reader->pace_ns = paces_ns[sim_draw(sim, 3)];
     reader->endpoint = wire_endpoint_pack(0x0a000200u, 999);
     reader->port = sim_net_port(sim->net, reader->endpoint, SIM_ACTOR_READER);
     return reader;
@@ -89,7 +92,7 @@ uint64_t sim_reader_step(struct sim_reader *reader) {
             if (head->type == WIRE_REPLY) on_reply(reader, (const struct wire_reply *)head);
     }
     if (sim->now_ns >= reader->next_ns) {
-        reader->next_ns = sim->now_ns + sim_draw(sim, 10 * SIM_MS);
+        reader->next_ns = sim->now_ns + sim_draw(sim, reader->pace_ns);
         ask(reader);
     }
     uint64_t arrives_ns = sim_net_next(reader->port);

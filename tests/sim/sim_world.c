@@ -5,9 +5,6 @@
 #include <stdlib.h>
 #include <string.h>
 
-#define XXH_INLINE_ALL
-#include <xxhash.h>
-
 #include "sim_internal.h"
 
 uint64_t sim_draw(struct sim *sim, uint64_t below) {
@@ -21,23 +18,12 @@ bool sim_chance(struct sim *sim, uint32_t per_million) {
     return per_million > 0 && sim_draw(sim, 1000000) < (uint64_t)per_million * sim->odds;
 }
 
-void sim_trace(struct sim *sim, const char *format, ...) {
-    char line[400];
-    va_list list;
-    va_start(list, format);
-    int length = vsnprintf(line, sizeof line, format, list);
-    va_end(list);
-    if (length < 0) return;
-    if ((size_t)length >= sizeof line) length = (int)sizeof line - 1;
-    sim->trace_hash = XXH3_64bits_withSeed(line, (size_t)length, sim->trace_hash ^ sim->now_ns);
-    if (sim->options.verbose) printf("%12.6f  %s\n", (double)sim->now_ns / 1e9, line);
-}
-
 void sim_broken(struct sim *sim, const char *format, ...) {
     va_list list;
     va_start(list, format);
     vsnprintf(sim->broken_rule, sizeof sim->broken_rule, format, list);
     va_end(list);
+    sim->broken_kind = format;
     longjmp(sim->broken, 1);
 }
 
@@ -192,6 +178,9 @@ void sim_polled(struct sim *sim, struct sim_machine *machine, enum wire_role bef
     if (raft_role(raft) != before && raft_role(raft) == WIRE_ROLE_LEADER) {
         sim->stats.elections++;
         sim_trace(sim, "node %u leads term %lu", machine->id, (unsigned long)raft_term(raft));
+    } else if (raft_role(raft) != before && before == WIRE_ROLE_LEADER) {
+        sim_trace(sim, "node %u leads no longer, term %lu", machine->id,
+                  (unsigned long)raft_term(raft));
     }
 }
 
@@ -204,6 +193,33 @@ struct sim_machine *sim_leader(struct sim *sim) {
             leader = m;
     }
     return leader;
+}
+
+// By name, in the order of the bits of options.without.
+static const char *const fault_names[] = {
+    "loss",  "duplicate", "delay", "flip",        "cut",        "crash",         "power",
+    "pause", "full",      "death", "ambush-vote", "ambush-ack", "ambush-answer", "slow"};
+
+const char *sim_fault_name(uint32_t fault) {
+    return fault < sizeof fault_names / sizeof fault_names[0] ? fault_names[fault] : NULL;
+}
+
+bool sim_without(const struct sim *sim, const char *name) {
+    uint32_t i = 0;
+    while (strcmp(fault_names[i], name) != 0) i++;
+    return sim->options.without >> i & 1u;
+}
+
+static void switch_off(struct sim *sim, struct sim_net_faults *faults) {
+    uint32_t *const rates[] = {&faults->lose,           &faults->twice,
+                               &faults->late,           &faults->flip,
+                               &sim->cut_rate,          &sim->crash_rate,
+                               &sim->all_down_rate,     &sim->pause_rate,
+                               &sim->full_rate,         NULL,
+                               &sim->vote_ambush_rate,  &sim->ack_ambush_rate,
+                               &sim->answer_ambush_rate};
+    for (uint32_t i = 0; i < sizeof rates / sizeof rates[0]; i++)
+        if (rates[i] != NULL && sim_without(sim, fault_names[i])) *rates[i] = 0;
 }
 
 static void create(struct sim *sim) {
@@ -220,12 +236,15 @@ static void create(struct sim *sim) {
     sim->pause_rate = (uint32_t)sim_draw(sim, 3) * 8;
     sim->cut_rate = (uint32_t)sim_draw(sim, 3) * 60;
     sim->all_down_rate = (uint32_t)sim_draw(sim, 3) * 6;
-    sim->busy = sim_draw(sim, 4) == 0;
+    sim->busy = sim_draw(sim, 8) == 0; // such a life costs ten others
     sim->full_rate = sim->busy ? (uint32_t)sim_draw(sim, 3) * 30 : 0;
     sim->vote_ambush_rate = (uint32_t)sim_draw(sim, 2) * 300000;
     sim->ack_ambush_rate = (uint32_t)sim_draw(sim, 3) * 100;
     sim->answer_ambush_rate = (uint32_t)sim_draw(sim, 3) * 500;
     sim->memory = sim->node_count > 1 && sim_draw(sim, 5) == 0;
+    if (sim->options.nodes != 0) sim->node_count = sim->options.nodes;
+    if (sim->node_count == 1) sim->memory = false;
+    switch_off(sim, &faults);
     sim->net = sim_net_create(sim);
     sim_net_set_faults(sim->net, &faults);
     for (uint32_t i = 0; i < sim->node_count; i++) {
@@ -236,7 +255,8 @@ static void create(struct sim *sim) {
         machine->clock_base_ns = (1 + sim_draw(sim, 1000)) * SIM_MS;
         machine->disk = sim_disk_create(sim);
         machine->port = sim_net_port(sim->net, machine->endpoint, sim_machine_actor(sim, machine));
-        if (sim_draw(sim, 4) == 0) sim_disk_set_slow(machine->disk, SIM_MS, 30 * SIM_MS);
+        if (sim_draw(sim, 4) == 0 && !sim_without(sim, "slow"))
+            sim_disk_set_slow(machine->disk, SIM_MS, 30 * SIM_MS);
     }
     for (uint32_t i = 0; i < sim->node_count; i++) sim_boot(sim, &sim->machines[i]);
     sim->workload = sim_workload_create(sim);
@@ -278,6 +298,22 @@ static void destroy(struct sim *sim) {
     if (sim->net != NULL) sim_net_destroy(sim->net);
 }
 
+// An assertion of the code under test is a rule like others: it ends this life, not the program.
+static struct sim *alive;
+
+void __assert_fail(const char *assertion, const char *file, unsigned line, const char *function) {
+    if (alive == NULL) {
+        fprintf(stderr, "%s:%u: %s: assertion %s failed\n", file, line, function, assertion);
+        abort();
+    }
+    struct sim *sim = alive;
+    alive = NULL;
+    snprintf(sim->broken_rule, sizeof sim->broken_rule, "%s:%u: %s(): %s does not hold", file, line,
+             function, assertion);
+    sim->broken_kind = assertion;
+    longjmp(sim->broken, 1);
+}
+
 bool sim_live(struct sim *sim, const struct sim_options *options) {
     memset(sim->hashes, 0,
            (sim->stats.applied + 1 < SIM_HASHES ? sim->stats.applied + 1 : SIM_HASHES) *
@@ -287,6 +323,7 @@ bool sim_live(struct sim *sim, const struct sim_options *options) {
     sim->random = options->seed * 0xd1342543de82ef95ull + 1;
     sim->now_ns = SIM_MS;
     sim->odds = 1;
+    alive = sim;
     bool well = setjmp(sim->broken) == 0;
     if (well) {
         create(sim);
@@ -302,6 +339,7 @@ bool sim_live(struct sim *sim, const struct sim_options *options) {
         sim_workload_final_check(sim->workload);
         sim_check_final(sim);
     }
+    alive = NULL;
     if (!well && options->verbose) describe(sim);
     destroy(sim);
     return well;
