@@ -5,6 +5,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/resource.h>
 #include <time.h>
 
 #include "sim_runs.h"
@@ -34,10 +35,23 @@ static double seconds_now(void) {
     return (double)t.tv_sec + (double)t.tv_nsec / 1e9;
 }
 
+static double seconds_busy(void) { // of all cores
+    struct rusage own, workers;
+    getrusage(RUSAGE_SELF, &own);
+    getrusage(RUSAGE_CHILDREN, &workers);
+    return (double)(own.ru_utime.tv_sec + own.ru_stime.tv_sec + workers.ru_utime.tv_sec +
+                    workers.ru_stime.tv_sec) +
+           (double)(own.ru_utime.tv_usec + own.ru_stime.tv_usec + workers.ru_utime.tv_usec +
+                    workers.ru_stime.tv_usec) /
+               1e6;
+}
+
 static void print_summary(const struct sim_stats *s, uint64_t lives, double simulated_s,
-                          double real_s) {
-    printf("lives      %" PRIu64 " in %.1f s, %.0f a second; %.0f s simulated: %.0f x real time\n",
-           lives, real_s, (double)lives / real_s, simulated_s, simulated_s / real_s);
+                          double real_s, double busy_s) {
+    printf("lives      %" PRIu64 " in %.1f s, %.0f s simulated: %.0f x real time; "
+           "per second of a core %.0f x real time, %.0f lives\n",
+           lives, real_s, simulated_s, simulated_s / real_s, simulated_s / busy_s,
+           (double)lives / busy_s);
     printf("network    %" PRIu64 " datagrams: %" PRIu64 " lost, %" PRIu64 " doubled, %" PRIu64
            " late, %" PRIu64 " damaged, %" PRIu64 " cut off\n",
            s->datagrams, s->lost, s->doubled, s->delayed, s->flipped, s->cut);
@@ -180,7 +194,8 @@ int main(int argc, char **argv) {
     else
         sim_run_all(&plan, &sum);
     if (plan.hashes) return sum.broken != 0;
-    print_summary(&sum.stats, sum.lives, (double)sum.simulated_ns / 1e9, seconds_now() - began);
+    print_summary(&sum.stats, sum.lives, (double)sum.simulated_ns / 1e9, seconds_now() - began,
+                  seconds_busy());
     printf("simulator  %" PRIu64 " polls", sum.polls);
     if (plan.options.check_wake)
         printf(", and %" PRIu64 " of who was not due did nothing", sum.idle_polls);

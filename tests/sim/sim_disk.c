@@ -1,6 +1,6 @@
-// A disk with a power switch. A submitted write takes its time, and
-// only when it is reported is it durable. When power goes, every write still in flight leaves a
-// random set of its 512-byte sectors behind: none, some or all, in no order.
+// A disk with a power switch. A submitted write takes its time, and only when it is reported is it
+// durable. When power goes, every write still in flight leaves a random set of its 512-byte sectors
+// behind: none, some or all, in no order.
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
@@ -8,9 +8,9 @@
 #include "sim_file.h"
 #include "sim_internal.h"
 
-// A longer read may come back short where nothing was ever written: recovery reads ahead by the
-// megabyte, and need not be handed zeros.
+// A longer read comes back short, as any may: recovery reads ahead by the megabyte, mostly zeros.
 #define DISK_READ_WHOLE (256u * 1024u)
+#define DISK_READ_SHORT (32u * 1024u)
 
 struct operation {
     bool write;
@@ -65,11 +65,7 @@ static int32_t disk_read(struct disk *disk, uint32_t file, uint64_t offset, void
     const struct sim_file *f = file_of((struct sim_disk *)disk, file);
     if (offset >= f->size) return 0;
     if (bytes > f->size - offset) bytes = (uint32_t)(f->size - offset);
-    if (bytes > DISK_READ_WHOLE) {
-        uint64_t end = (f->written + SIM_FILE_BLOCK - 1) & ~(uint64_t)(SIM_FILE_BLOCK - 1);
-        uint64_t there = end > offset ? end - offset : SIM_FILE_BLOCK;
-        if (bytes > there) bytes = (uint32_t)there;
-    }
+    if (bytes > DISK_READ_WHOLE) bytes = DISK_READ_SHORT;
     return (int32_t)sim_file_read(f, offset, buffer, bytes);
 }
 

@@ -51,7 +51,6 @@ uint32_t sim_file_read(const struct sim_file *file, uint64_t offset, void *buffe
 void sim_file_write(struct sim_file *file, uint64_t offset, const void *buffer, uint32_t bytes) {
     const uint8_t *from = buffer;
     sim_file_grow(file, offset + bytes);
-    if (offset + bytes > file->written) file->written = offset + bytes;
     for (uint32_t left = bytes; left > 0;) {
         uint32_t in = (uint32_t)(offset % SIM_FILE_BLOCK);
         uint32_t part = left < SIM_FILE_BLOCK - in ? left : SIM_FILE_BLOCK - in;

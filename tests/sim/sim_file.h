@@ -10,7 +10,6 @@
 struct sim_file {
     char name[64];
     uint64_t size;
-    uint64_t written; // nothing at or behind this was ever written
     uint8_t **blocks;
     uint64_t block_count;
 };

@@ -36,7 +36,7 @@ struct sim_machine { // one host with its node
 #define SIM_ACTORS        (SIM_ACTOR_NODES + SIM_STAGES * SIM_NODES_MAX)
 // Rates of misfortune are per so much time; it comes by about every SIM_FAULTS_NS only.
 #define SIM_ROUND_NS  105000u
-#define SIM_FAULTS_NS (2 * SIM_MS)
+#define SIM_FAULTS_NS (5 * SIM_MS)
 
 struct sim_loop {
     uint64_t wake_ns[SIM_ACTORS]; // when there is something to do

@@ -69,18 +69,22 @@ static uint64_t stage_wakes(struct sim *sim, const struct sim_machine *machine, 
     return sim->now_ns;
 }
 
-void sim_machine_changed(struct sim *sim, const struct sim_machine *machine) {
-    uint32_t actor = sim_machine_actor(sim, machine);
-    for (uint32_t i = 0; i < SIM_STAGES; i++) {
-        bool due = sim->loop.wake_ns[actor + i] <= sim->now_ns;
-        if (due && machine->node != NULL && sim->now_ns >= machine->paused_ns) continue;
-        uint64_t wake_ns = machine->node != NULL ? stage_wakes(sim, machine, i)
-                           : i == STAGE_PORT     ? machine->back_ns
-                                                 : UINT64_MAX;
-        bool up = machine->node != NULL && wake_ns != UINT64_MAX;
-        if (up && wake_ns < machine->paused_ns) wake_ns = machine->paused_ns;
-        arm(sim, actor + i, wake_ns);
+static void arm_stage(struct sim *sim, const struct sim_machine *machine, enum stage stage) {
+    uint32_t actor = sim_machine_actor(sim, machine) + stage;
+    uint64_t wake_ns = UINT64_MAX;
+    if (machine->node == NULL) {
+        if (stage == STAGE_PORT) wake_ns = machine->back_ns;
+    } else if (sim->loop.wake_ns[actor] <= sim->now_ns && sim->now_ns >= machine->paused_ns) {
+        return; // it is about to be polled in any case
+    } else {
+        wake_ns = stage_wakes(sim, machine, stage);
+        if (wake_ns < machine->paused_ns) wake_ns = machine->paused_ns;
     }
+    arm(sim, actor, wake_ns);
+}
+
+void sim_machine_changed(struct sim *sim, const struct sim_machine *machine) {
+    for (uint32_t i = 0; i < SIM_STAGES; i++) arm_stage(sim, machine, i);
 }
 
 static uint32_t poll_stage(struct sim *sim, struct sim_machine *machine, enum stage stage) {
@@ -104,8 +108,30 @@ static void poll_machine(struct sim *sim, struct sim_machine *machine, enum stag
         enum wire_role before = raft_role(node_raft(machine->node));
         (void)poll_stage(sim, machine, stage);
         sim_polled(sim, machine, before);
+        if (machine->node != NULL && stage != STAGE_CONSENSUS) {
+            // Port and wal share nothing.
+            arm_stage(sim, machine, stage);
+            arm_stage(sim, machine, STAGE_CONSENSUS);
+            return;
+        }
     }
     sim_machine_changed(sim, machine);
+}
+
+// What misfortune does to a machine, but for its disk's speed and its links, shows here.
+static uint64_t condition(const struct sim_machine *machine) {
+    return (machine->node != NULL) ^ machine->back_ns * 3 ^ machine->paused_ns * 5 ^
+           machine->clock_base_ns * 7 ^ (uint64_t)machine->drift_ppm * 9;
+}
+
+static void strike(struct sim *sim) {
+    uint64_t before[SIM_NODES_MAX];
+    for (uint32_t i = 0; i < sim->node_count; i++) before[i] = condition(&sim->machines[i]);
+    sim->odds = SIM_FAULTS_NS / SIM_ROUND_NS;
+    sim_misfortune(sim);
+    sim->odds = 1;
+    for (uint32_t i = 0; i < sim->node_count; i++)
+        if (condition(&sim->machines[i]) != before[i]) sim_machine_changed(sim, &sim->machines[i]);
 }
 
 // ---------------------------------------------------------------- all
@@ -121,10 +147,7 @@ static void poll(struct sim *sim, uint32_t actor) {
     } else if (actor == SIM_ACTOR_READER) {
         arm(sim, actor, sim_reader_step(sim->reader));
     } else {
-        sim->odds = SIM_FAULTS_NS / SIM_ROUND_NS;
-        sim_misfortune(sim);
-        sim->odds = 1;
-        for (uint32_t i = 0; i < sim->node_count; i++) sim_machine_changed(sim, &sim->machines[i]);
+        strike(sim);
         arm(sim, actor, sim->now_ns + sim_draw(sim, 2 * SIM_FAULTS_NS));
     }
     if (sim->all_ambushed) sim_arrives(sim, SIM_ACTOR_FAULTS, sim->now_ns);
