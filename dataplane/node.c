@@ -24,11 +24,19 @@ struct node {
 static_assert(STAGE_APPENDS + STAGE_HARD_STATES + STAGE_SNAPSHOTS == STAGE_WAL_REQUESTS,
               "the wal rings hold every request there is");
 
-static void *zeroed(size_t bytes) {
+static void *zeroed(struct node_lender *lender, size_t bytes) {
     size_t rounded = (bytes + 4095u) & ~(size_t)4095u;
+    if (lender != NULL) return lender->lend(lender, rounded);
     void *memory = aligned_alloc(4096, rounded);
     if (memory != NULL) memset(memory, 0, rounded);
     return memory;
+}
+
+static void give_back(struct node_lender *lender, void *memory) {
+    if (lender == NULL)
+        free(memory);
+    else if (memory != NULL)
+        lender->take_back(lender, memory);
 }
 
 // ---------------------------------------------------------------- counters
@@ -75,7 +83,7 @@ static bool replay_entry(void *context, uint64_t index, const struct raft_entry 
 }
 
 static bool load_snapshot(struct node *node, char error[256]) {
-    uint8_t *buffer = zeroed(STORE_SNAPSHOT_BYTES);
+    uint8_t *buffer = zeroed(node->consensus.options.lender, STORE_SNAPSHOT_BYTES);
     uint64_t offset = 0;
     int32_t bytes = -1;
     bool good = buffer != NULL;
@@ -87,7 +95,7 @@ static bool load_snapshot(struct node *node, char error[256]) {
     }
     good = good && machine_restore_end(node->consensus.machine) &&
            machine_applied(node->consensus.machine) == node->recovered.snapshot_index;
-    free(buffer);
+    give_back(node->consensus.options.lender, buffer);
     if (!good)
         snprintf(error, 256,
                  "the snapshot on disk cannot be loaded (%s): if [limits] were lowered, raise them "
@@ -147,22 +155,22 @@ static bool create_raft(struct node *node) {
         .recovering = node->recovered.damaged || (o->memory && node->recovered.existed),
     };
     for (uint32_t i = 0; i < o->node_count; i++) options.nodes[i] = o->nodes[i].id;
-    node->raft_memory = zeroed(raft_bytes(&options));
+    node->raft_memory = zeroed(o->lender, raft_bytes(&options));
     c->raft = node->raft_memory != NULL ? raft_create(node->raft_memory, &options) : NULL;
     return c->raft != NULL;
 }
 
 static bool create_machine(struct node *node) {
     struct stage_consensus *c = &node->consensus;
-    node->machine_memory = zeroed(machine_bytes(&c->options.limits));
+    node->machine_memory = zeroed(c->options.lender, machine_bytes(&c->options.limits));
     if (node->machine_memory == NULL) return false;
     c->machine = machine_create(node->machine_memory, &c->options.limits);
     if (c->machine == NULL) return false;
     machine_set_notice(c->machine, stage_on_notice, c);
     c->pending_mask = c->options.log_entries - 1;
-    c->pending = zeroed(c->options.log_entries * sizeof *c->pending);
-    c->waiters = zeroed(c->options.limits.claims * sizeof *c->waiters);
-    c->reads = zeroed(STAGE_READS * sizeof *c->reads);
+    c->pending = zeroed(c->options.lender, c->options.log_entries * sizeof *c->pending);
+    c->waiters = zeroed(c->options.lender, c->options.limits.claims * sizeof *c->waiters);
+    c->reads = zeroed(c->options.lender, STAGE_READS * sizeof *c->reads);
     return c->pending != NULL && c->waiters != NULL && c->reads != NULL;
 }
 
@@ -174,9 +182,9 @@ static bool create_requests(struct node *node) {
         bool append = i < STAGE_APPENDS;
         bool hard = !append && i < STAGE_APPENDS + STAGE_HARD_STATES;
         request->type = append ? STORE_APPEND : hard ? STORE_HARD_STATE : STORE_SNAPSHOT_WRITE;
-        request->data = zeroed(append ? STORE_BATCH_BYTES
-                               : hard ? STORE_BLOCK
-                                      : STORE_SNAPSHOT_BYTES);
+        request->data = zeroed(c->options.lender, append ? STORE_BATCH_BYTES
+                                                  : hard ? STORE_BLOCK
+                                                         : STORE_SNAPSHOT_BYTES);
         if (request->data == NULL) return false;
         if (append)
             c->free_append[c->free_append_count++] = request;
@@ -210,7 +218,7 @@ static bool create_rings(struct node *node) {
     c->from_wal = node->wal.to_consensus = node->rings[5];
     return packet_pool_create(&node->port.pool, STAGE_RX_PACKETS) &&
            packet_pool_create(&c->tx, STAGE_TX_PACKETS) &&
-           (node->port.busy = zeroed(sizeof *node->port.busy)) != NULL;
+           (node->port.busy = zeroed(c->options.lender, sizeof *node->port.busy)) != NULL;
 }
 
 static bool assemble(struct node *node, uint64_t now_ns, char error[256]) {
@@ -225,7 +233,7 @@ static bool assemble(struct node *node, uint64_t now_ns, char error[256]) {
         .segment_count = o->segment_count,
     };
     snprintf(error, 256, "not enough memory for this node's tables: lower [limits] or log_size");
-    node->store_memory = zeroed(store_bytes(&store));
+    node->store_memory = zeroed(o->lender, store_bytes(&store));
     if (node->store_memory == NULL) return false;
     if (store_open(node->store_memory, &store, &node->wal.store, &node->recovered, error) != 0) {
         node->wal.store = NULL;
@@ -250,7 +258,7 @@ static bool assemble(struct node *node, uint64_t now_ns, char error[256]) {
 }
 
 struct node *node_open(const struct node_options *options, uint64_t now_ns, char error[256]) {
-    struct node *node = zeroed(sizeof *node);
+    struct node *node = zeroed(options->lender, sizeof *node);
     if (node == NULL) {
         snprintf(error, 256, "not enough memory");
         return NULL;
@@ -262,19 +270,21 @@ struct node *node_open(const struct node_options *options, uint64_t now_ns, char
 }
 
 void node_close(struct node *node) {
+    struct node_lender *lender = node->consensus.options.lender;
     if (node->wal.store != NULL) store_close(node->wal.store);
-    for (uint32_t i = 0; i < STAGE_WAL_REQUESTS; i++) free(node->consensus.requests[i].data);
+    for (uint32_t i = 0; i < STAGE_WAL_REQUESTS; i++)
+        give_back(lender, node->consensus.requests[i].data);
     for (uint32_t i = 0; i < 6; i++) ring_destroy(node->rings[i]);
     packet_pool_destroy(&node->port.pool);
     packet_pool_destroy(&node->consensus.tx);
-    free(node->port.busy);
-    free(node->consensus.pending);
-    free(node->consensus.waiters);
-    free(node->consensus.reads);
-    free(node->raft_memory);
-    free(node->machine_memory);
-    free(node->store_memory);
-    free(node);
+    give_back(lender, node->port.busy);
+    give_back(lender, node->consensus.pending);
+    give_back(lender, node->consensus.waiters);
+    give_back(lender, node->consensus.reads);
+    give_back(lender, node->raft_memory);
+    give_back(lender, node->machine_memory);
+    give_back(lender, node->store_memory);
+    give_back(lender, node);
 }
 
 uint32_t node_poll_port(struct node *node, uint64_t now_ns) {
@@ -285,6 +295,21 @@ uint32_t node_poll_consensus(struct node *node, uint64_t now_ns) {
 }
 uint32_t node_poll_wal(struct node *node, uint64_t now_ns) {
     return stage_wal_poll(&node->wal, now_ns);
+}
+
+uint64_t node_wake_port(const struct node *node) {
+    return rte_ring_empty(node->port.from_consensus) ? UINT64_MAX : 0;
+}
+uint64_t node_wake_consensus(const struct node *node) {
+    return stage_consensus_wake_ns(&node->consensus);
+}
+uint64_t node_wake_wal(const struct node *node) {
+    return stage_wal_due(&node->wal) ? 0 : UINT64_MAX;
+}
+uint64_t node_wake_ns(const struct node *node) {
+    uint64_t port = node_wake_port(node), consensus = node_wake_consensus(node);
+    uint64_t wake = port < consensus ? port : consensus, wal = node_wake_wal(node);
+    return wal < wake ? wal : wake;
 }
 
 const char *node_failure(const struct node *node) {

@@ -12,6 +12,7 @@
 #define CONCLAVE_NODE_H
 
 #include <stdbool.h>
+#include <stddef.h>
 #include <stdint.h>
 
 #include "counters.h"
@@ -29,6 +30,13 @@ struct disk;
 struct node_peer {
     uint16_t id;
     uint64_t endpoint; // wire_endpoint_pack()
+};
+
+// Lends a node its memory: zeroed, aligned to 4096, all of it before node_open() returns, and given
+// back by node_close(). For who runs many nodes one after the other.
+struct node_lender {
+    void *(*lend)(struct node_lender *lender, size_t bytes); // NULL: there is no more
+    void (*take_back)(struct node_lender *lender, void *memory);
 };
 
 struct node_options {
@@ -50,6 +58,8 @@ struct node_options {
     uint64_t seed;
     struct port *port; // lent
     struct disk *disk; // lent
+    // NULL: memory is the process's, and touched at once, so that no page is missing later.
+    struct node_lender *lender;
 };
 
 struct node; // opaque
@@ -61,6 +71,15 @@ void node_close(struct node *node); // after the last poll; port and disk stay t
 uint32_t node_poll_port(struct node *node, uint64_t now_ns);
 uint32_t node_poll_consensus(struct node *node, uint64_t now_ns);
 uint32_t node_poll_wal(struct node *node, uint64_t now_ns);
+
+// For a caller that does not spin: when a stage is to be polled next if no datagram arrives and no
+// disk operation completes, of which port and disk know. At or before now: at once. UINT64_MAX:
+// never. Before that time a poll changes nothing. To be asked again after any stage was polled, and
+// while none is: what the wal stage tells consensus beside their rings is seen here too.
+uint64_t node_wake_port(const struct node *node);
+uint64_t node_wake_consensus(const struct node *node);
+uint64_t node_wake_wal(const struct node *node);
+uint64_t node_wake_ns(const struct node *node); // the earliest of the three
 
 // A node that failed (disk error, diverged state, limits) must be stopped: it does nothing more.
 // NULL while well, else a sentence for the operator.

@@ -190,10 +190,21 @@ uint32_t store_poll(struct store *store, struct store_request **done, uint32_t m
     hard_state_move(store);
     uint32_t count = store->disk->ops->poll(store->disk, completions, DISK_QUEUE);
     for (uint32_t i = 0; i < count; i++) landed(store, &completions[i]);
+    store->landed += count;
     uint32_t given = 0;
     while (given < max && store->done_first != store->done_last)
         done[given++] = store->done[store->done_first++ % STORE_DONE_MAX];
     return given;
+}
+
+bool store_busy(const struct store *store) {
+    const struct snapshot_file *s = &store->snapshot;
+    return store->done_first != store->done_last || (s->request != NULL && !s->moving) ||
+           (store->hard_request != NULL && !store->hard_moving);
+}
+
+uint64_t store_landed(const struct store *store) {
+    return store->landed;
 }
 
 enum store_state store_state(const struct store *store) {

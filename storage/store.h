@@ -130,6 +130,9 @@ int store_register_buffers(struct store *store, struct store_request **requests,
 bool store_submit(struct store *store, struct store_request *request);
 // Moves work forward; returns finished requests, at most max.
 uint32_t store_poll(struct store *store, struct store_request **done, uint32_t max);
+// Would store_poll() get further now, though no disk operation comes back?
+bool store_busy(const struct store *store);
+uint64_t store_landed(const struct store *store); // disk operations that have come back
 enum store_state store_state(const struct store *store);
 bool store_wal_full(const struct store *store);
 // Bytes of the WAL ring in use, 0 to 100 per cent: a snapshot is due when this grows.

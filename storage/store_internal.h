@@ -96,6 +96,7 @@ struct store {
     } window;
     struct store_request *done[STORE_DONE_MAX]; // ring
     uint32_t done_first, done_last;
+    uint64_t landed; // disk operations that came back
     uint64_t counters[STORE_COUNTERS];
 };
 

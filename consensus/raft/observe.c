@@ -63,6 +63,12 @@ uint64_t raft_time(const struct raft *raft, uint64_t now_ns) {
     return raft->time_base_ns + (now_ns - raft->led_since_ns);
 }
 
+uint64_t raft_when(const struct raft *raft, uint64_t time_ns) {
+    assert(raft->role == WIRE_ROLE_LEADER);
+    if (time_ns == UINT64_MAX) return UINT64_MAX;
+    return time_ns <= raft->time_base_ns ? 0 : raft->led_since_ns + (time_ns - raft->time_base_ns);
+}
+
 uint64_t raft_counter(const struct raft *raft, enum raft_counter counter) {
     return __atomic_load_n(&raft->counters[counter], __ATOMIC_RELAXED);
 }

@@ -194,6 +194,9 @@ void raft_start(struct raft *raft, uint64_t now_ns);
 // mere passing of time.
 void raft_step(struct raft *raft, uint64_t now_ns, const struct raft_event *events, uint32_t count,
                struct raft_effects *effects);
+// A step without events does nothing before this time; 0: it may now. To be asked again after each
+// step.
+uint64_t raft_wake_ns(const struct raft *raft);
 
 // Entries not yet handed to the log writer: [*first, returned count). *epoch rises with each
 // truncation and must come back in RAFT_EVENT_DURABLE together with the last index and its term.
@@ -223,6 +226,7 @@ bool raft_wants_snapshot(const struct raft *raft, uint16_t peer, uint64_t term,
                          uint64_t last_index);
 // Cluster time now, as this leader would stamp an entry. Only while leader.
 uint64_t raft_time(const struct raft *raft, uint64_t now_ns);
+uint64_t raft_when(const struct raft *raft, uint64_t time_ns); // the inverse; UINT64_MAX: never
 uint64_t raft_context(const struct raft *raft); // newest context, to be put into snapshot chunks
 
 // Counters, by name for people; values since creation. May be read from any thread.

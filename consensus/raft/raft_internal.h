@@ -141,6 +141,8 @@ void raft_recv_snapshot(struct raft *raft, const struct raft_message *message);
 bool raft_meet_snapshot(struct raft *raft, uint64_t index, uint64_t term);
 void raft_recv_snapshot_reply(struct raft *raft, const struct raft_message *message);
 void raft_answer_vote(struct raft *raft, uint16_t candidate, uint32_t flags, uint64_t term);
+// What a follower has acknowledged is not all it could.
+bool raft_owes_reply(const struct raft *raft);
 void raft_flush_follower(struct raft *raft);
 
 // replicate.c

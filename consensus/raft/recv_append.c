@@ -119,10 +119,19 @@ void raft_recv_append(struct raft *raft, const struct raft_message *message) {
     accept(raft, message);
 }
 
+static uint64_t durable_match(const struct raft *raft) {
+    return raft->matched < raft->durable ? raft->matched : raft->durable;
+}
+
+bool raft_owes_reply(const struct raft *raft) {
+    if (raft->role != WIRE_ROLE_FOLLOWER || raft->leader == 0 || !raft_hard_ready(raft))
+        return false;
+    return raft->reply_owed || durable_match(raft) > raft->match_reported;
+}
+
 void raft_flush_follower(struct raft *raft) {
-    if (raft->role != WIRE_ROLE_FOLLOWER || raft->leader == 0 || !raft_hard_ready(raft)) return;
-    uint64_t match = raft->matched < raft->durable ? raft->matched : raft->durable;
-    if (!raft->reply_owed && match <= raft->match_reported) return;
+    if (!raft_owes_reply(raft)) return;
+    uint64_t match = durable_match(raft);
     struct raft_message *reply = raft_send(raft, raft->leader, WIRE_APPEND_REPLY);
     if (reply == NULL) return;
     reply->flags = raft->recovering ? WIRE_APPEND_RECOVERING : 0;

@@ -62,9 +62,7 @@ static const char *fault_words(enum machine_fault fault) {
     }
 }
 
-uint32_t stage_apply(struct stage_consensus *stage) {
-    if (stage->restoring || stage->failure != NULL) return 0;
-    uint64_t next = machine_applied(stage->machine) + 1;
+uint64_t stage_apply_limit(const struct stage_consensus *stage) {
     uint64_t last = raft_commit(stage->raft);
     // A snapshot may only be of a state that is durable in the own log (raft.h, duty 8). A follower
     // gains nothing by running ahead of its disk; a leader answers sooner, but not when its log
@@ -72,6 +70,13 @@ uint32_t stage_apply(struct stage_consensus *stage) {
     bool leads = raft_role(stage->raft) == WIRE_ROLE_LEADER;
     if ((!leads || stage_log_fills(stage)) && last > raft_durable(stage->raft))
         last = raft_durable(stage->raft);
+    return last;
+}
+
+uint32_t stage_apply(struct stage_consensus *stage) {
+    if (stage->restoring || stage->failure != NULL) return 0;
+    uint64_t next = machine_applied(stage->machine) + 1;
+    uint64_t last = stage_apply_limit(stage);
     uint32_t applied = 0;
     for (; next <= last && applied < STAGE_APPLY_MAX; next++, applied++) {
         struct raft_entry entry = raft_entry_at(stage->raft, next);

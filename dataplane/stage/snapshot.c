@@ -29,14 +29,18 @@ bool stage_log_fills(const struct stage_consensus *stage) {
     return used_percent(stage) >= stage->options.snapshot_percent;
 }
 
-bool stage_snapshot_due(const struct stage_consensus *stage) {
+bool stage_snapshot_wanted(const struct stage_consensus *stage) {
     uint32_t used = used_percent(stage), limit = stage->options.snapshot_percent;
     if (used < limit || stage->snapshot.state != SNAPSHOT_IDLE || stage->restoring ||
-        stage->receiver.peer != 0 || stage->now_ns < stage->snapshot.retry_ns ||
+        stage->receiver.peer != 0 ||
         machine_applied(stage->machine) <= stage->snapshot.newest_index)
         return false;
     // Sending the one there is goes first, but only as long as the own log can wait.
     return stage->sender.peer == 0 || used >= limit + (100 - limit) / 2;
+}
+
+bool stage_snapshot_due(const struct stage_consensus *stage) {
+    return stage->now_ns >= stage->snapshot.retry_ns && stage_snapshot_wanted(stage);
 }
 
 static void begin(struct stage_consensus *stage) {

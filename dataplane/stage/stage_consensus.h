@@ -8,7 +8,7 @@
 //   receive.c    frames to events        reply.c     replies, events, frames going out
 //   apply.c      entries and reads       persist.c   log writes, hard state, what the disk reports
 //   upkeep.c     expiry, ticks           snapshot.c  local snapshots, restoring
-//   transfer.c   snapshots to and from other nodes
+//   transfer.c   snapshots to and from other nodes         wake.c      when the next round is due
 #ifndef CONCLAVE_STAGE_CONSENSUS_H
 #define CONCLAVE_STAGE_CONSENSUS_H
 
@@ -203,6 +203,9 @@ struct stage_consensus {
 };
 
 uint32_t stage_consensus_poll(struct stage_consensus *stage, uint64_t now_ns);
+// A poll does nothing before this time (of the caller's clock) unless something comes by a ring; 0:
+// it would now. UINT64_MAX: only what comes by a ring can change that. wake.c
+uint64_t stage_consensus_wake_ns(const struct stage_consensus *stage);
 const char *stage_counter_name(uint32_t counter);
 void stage_status(const struct stage_consensus *stage, struct wire_status *status);
 void stage_fail(struct stage_consensus *stage, const char *format, ...)
@@ -227,6 +230,8 @@ void stage_settle_proposals(struct stage_consensus *stage);
 void stage_return_packets(struct stage_consensus *stage);
 
 // apply.c
+uint64_t
+stage_apply_limit(const struct stage_consensus *stage); // entries up to here may be applied
 uint32_t stage_apply(struct stage_consensus *stage);
 void stage_release_reads(struct stage_consensus *stage);
 uint32_t stage_answer_reads(struct stage_consensus *stage);
@@ -240,10 +245,12 @@ uint32_t stage_persist(struct stage_consensus *stage);
 
 // upkeep.c
 void stage_upkeep(struct stage_consensus *stage);
+uint64_t stage_tick_due(const struct stage_consensus *stage); // in cluster time
 
 // snapshot.c
 uint32_t stage_snapshot_step(struct stage_consensus *stage);
 bool stage_snapshot_due(const struct stage_consensus *stage);
+bool stage_snapshot_wanted(const struct stage_consensus *stage); // due, or as soon as it is retried
 // Is the log so full, on disk or in memory, that a snapshot is wanted?
 bool stage_log_fills(const struct stage_consensus *stage);
 void stage_snapshot_written(struct stage_consensus *stage, struct store_request *request);
@@ -259,6 +266,7 @@ void stage_push(struct stage_consensus *stage, struct store_request *request);
 bool stage_transfer_closing(const struct stage_consensus *stage);
 void stage_transfer_messages(struct stage_consensus *stage);
 uint32_t stage_transfer_step(struct stage_consensus *stage);
+uint64_t stage_transfer_wake_ns(const struct stage_consensus *stage);
 void stage_transfer_begin_anew(struct stage_consensus *stage);
 void stage_transfer_read(struct stage_consensus *stage, struct store_request *request);
 void stage_transfer_written(struct stage_consensus *stage, struct store_request *request);

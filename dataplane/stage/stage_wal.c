@@ -48,6 +48,7 @@ static uint32_t submit(struct stage_wal *stage, uint64_t now_ns) {
             if (i == LANE_LOG && stage->installing != NULL) break;
             if (!store_submit(stage->store, request)) {
                 COUNTER_ADD(stage->counters[HELD_FULL], 1);
+                stage->refused_at = store_landed(stage->store);
                 break;
             }
             bool restarts = i == LANE_SNAPSHOT_WRITE && request->snapshot.install;
@@ -102,6 +103,7 @@ uint32_t stage_wal_poll(struct stage_wal *stage, uint64_t now_ns) {
     struct store_request *done[STAGE_WAL_REQUESTS];
     uint32_t work = submit(stage, now_ns);
     uint32_t count = store_poll(stage->store, done, STAGE_WAL_REQUESTS);
+    if (count > 0) stage->refused_at = UINT64_MAX;
     for (uint32_t i = 0; i < count; i++) time_write(stage, now_ns, done[i]);
     for (uint32_t i = 0, polled = count; i < polled; i++)
         if (done[i] == stage->installing)
@@ -111,6 +113,16 @@ uint32_t stage_wal_poll(struct stage_wal *stage, uint64_t now_ns) {
     publish(stage);
     if (count > 0) ring_put(stage->to_consensus, (void *const *)done, count);
     return work + count;
+}
+
+// What the store once refused it refuses until something else has come back from the disk.
+bool stage_wal_due(const struct stage_wal *stage) {
+    if (!rte_ring_empty(stage->from_consensus) || store_busy(stage->store)) return true;
+    for (uint32_t i = 0; i < STAGE_LANES; i++) {
+        if (first_of(stage, i) == NULL || (i == LANE_LOG && stage->installing != NULL)) continue;
+        if (stage->refused_at != store_landed(stage->store)) return true;
+    }
+    return false;
 }
 
 const char *stage_wal_counter_name(uint32_t counter) {

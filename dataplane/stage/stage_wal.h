@@ -30,6 +30,7 @@ struct stage_wal {
     // The last write of a received snapshot is under way: the log restarts behind it. Log writes
     // that wait here belong to the log before; none may land after the restart.
     struct store_request *installing;
+    uint64_t refused_at; // store_landed() when the store last had no room; UINT64_MAX: try again
     _Atomic uint32_t used_percent; // of the WAL ring, for the consensus stage
     _Atomic uint32_t failed;
     // Copies of the store's counters, so that another thread may read them.
@@ -37,6 +38,8 @@ struct stage_wal {
 };
 
 uint32_t stage_wal_poll(struct stage_wal *stage, uint64_t now_ns);
+// Would a poll do something now, though no disk operation comes back?
+bool stage_wal_due(const struct stage_wal *stage);
 const char *stage_wal_counter_name(uint32_t counter);
 
 #endif

@@ -47,13 +47,17 @@ static bool others_in_need(const struct stage_consensus *stage, uint16_t peer) {
     return false;
 }
 
-static void begin_sending(struct stage_consensus *stage) {
+static bool may_send(const struct stage_consensus *stage) {
     const struct stage_snapshot *snapshot = &stage->snapshot;
     // Not while a newer one is being written over the other file: it would become the newest.
-    if (snapshot->state != SNAPSHOT_IDLE || snapshot->newest_index == 0 ||
-        snapshot->newest_index + 1 < raft_first(stage->raft) || stage->restoring ||
-        stage_snapshot_due(stage))
-        return;
+    return snapshot->state == SNAPSHOT_IDLE && snapshot->newest_index != 0 &&
+           snapshot->newest_index + 1 >= raft_first(stage->raft) && !stage->restoring &&
+           !stage_snapshot_due(stage);
+}
+
+static void begin_sending(struct stage_consensus *stage) {
+    const struct stage_snapshot *snapshot = &stage->snapshot;
+    if (!may_send(stage)) return;
     uint16_t peer = node_in_need(stage);
     if (peer == 0) return;
     stage->sender = (struct stage_sender){
@@ -365,4 +369,35 @@ uint32_t stage_transfer_step(struct stage_consensus *stage) {
         return 0;
     }
     return send_some(stage);
+}
+
+// ---------------------------------------------------------------- when to go on
+
+static uint64_t earlier(uint64_t a, uint64_t b) {
+    return a < b ? a : b;
+}
+
+static uint64_t sender_wakes(const struct stage_consensus *stage) {
+    const struct stage_sender *s = &stage->sender;
+    if (s->peer == 0) return stage->effects.snapshot_peers != 0 && may_send(stage) ? 0 : UINT64_MAX;
+    uint64_t wake = UINT64_MAX;
+    if (s->sent > s->acked) wake = s->sent_ns + STAGE_TRANSFER_STALL_NS + 1;
+    if (!s->reading) { // else its block comes back first
+        if (s->stale || !still_in_need(stage, s->peer)) return 0;
+        wake = earlier(wake, s->progress_ns + STAGE_TRANSFER_GIVE_UP_NS + 1);
+        if (others_in_need(stage, s->peer))
+            wake = earlier(wake, s->heard_ns + STAGE_TRANSFER_SILENT_NS + 1);
+        bool read = s->acked < s->total && !block_covers(s, s->acked);
+        if (read && (s->block != NULL || stage->free_snapshot_count > 0)) return 0;
+    }
+    uint64_t limit = s->acked + (uint64_t)STAGE_CHUNKS_AHEAD * STAGE_CHUNK_BYTES;
+    return s->sent < limit && block_covers(s, s->sent) ? 0 : wake;
+}
+
+uint64_t stage_transfer_wake_ns(const struct stage_consensus *stage) {
+    const struct stage_receiver *r = &stage->receiver;
+    uint64_t wake = sender_wakes(stage);
+    if (r->peer != 0 && r->in_flight == 0)
+        wake = earlier(wake, r->heard_ns + STAGE_TRANSFER_GIVE_UP_NS + 1);
+    return wake;
 }

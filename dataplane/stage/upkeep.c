@@ -50,12 +50,17 @@ static void expire_waits(struct stage_consensus *stage, uint64_t time_ns) {
     stage_count(stage, STAGE_COUNT_EXPIRIES, count);
 }
 
-static void tick(struct stage_consensus *stage, uint64_t time_ns) {
+uint64_t stage_tick_due(const struct stage_consensus *stage) {
     uint64_t last_ns = machine_time(stage->machine);
-    if (stage->ticked_ns > last_ns && stage->ticked_ns <= time_ns) last_ns = stage->ticked_ns;
+    // What was proposed counts, but not by a former leadership that ran ahead of this one.
+    if (stage->ticked_ns > last_ns && stage->ticked_ns <= raft_time(stage->raft, stage->now_ns))
+        last_ns = stage->ticked_ns;
     bool leases = machine_sizes(stage->machine).leases > 0;
-    uint64_t interval_ns = leases ? STAGE_TICK_NS : STAGE_TICK_IDLE_NS;
-    if (time_ns < last_ns || time_ns - last_ns < interval_ns) return;
+    return last_ns + (leases ? STAGE_TICK_NS : STAGE_TICK_IDLE_NS);
+}
+
+static void tick(struct stage_consensus *stage, uint64_t time_ns) {
+    if (time_ns < stage_tick_due(stage)) return;
     struct wire_request *request = command(stage, WIRE_OP_TICK, 0);
     if (request == NULL) return;
     request->amount = machine_applied(stage->machine);

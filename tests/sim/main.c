@@ -1,23 +1,32 @@
 // sim: runs lives of a simulated cluster and says what happened.
 #include <getopt.h>
 #include <inttypes.h>
+#include <malloc.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
+#include <sys/resource.h>
 #include <time.h>
-#include <unistd.h>
 
-#include "sim_internal.h"
+#include "sim_runs.h"
 
 static const char help[] =
-    "usage: sim [--seed S | --seeds N [--from S]] [options]\n"
+    "usage: sim [--seed S | --seeds N [--from S] [--jobs J]] [options]\n"
     "Runs whole clusters of production code over a simulated network, disk and clock.\n\n"
-    "  --seed S       one life, run twice: both must leave the same trace hash\n"
+    "  --seed S       one life, lived twice: both must leave the same trace hash\n"
+    "  --shrink       of --seed S, which breaks a rule: the smallest life that breaks it too\n"
     "  --seeds N      N lives (default 20)\n"
     "  --from S       first seed (default 1)\n"
+    "  --jobs J       on so many cores (default 1)\n"
+    "  --twice        each of them twice\n"
+    "  --hashes       print the trace hash of each\n"
     "  --faulty MS    simulated milliseconds with faults (default 4000)\n"
     "  --calm MS      and without, at the end, when progress is demanded (default 6000)\n"
+    "  --nodes N, --clients N   so many, instead of as drawn from the seed\n"
+    "  --without A,B  switches these faults off; `--without help` names all\n"
+    "  --check-wake   polls all who are not due: they must do nothing\n"
     "  --verbose      print what happens, in order\n\n"
-    "examples: sim --seeds 200\n"
+    "examples: sim --seeds 2000 --jobs 2\n"
     "          sim --seed 17 --verbose\n";
 
 static double seconds_now(void) {
@@ -26,16 +35,23 @@ static double seconds_now(void) {
     return (double)t.tv_sec + (double)t.tv_nsec / 1e9;
 }
 
-static void add(struct sim_stats *sum, const struct sim_stats *one) {
-    const uint64_t *from = (const uint64_t *)one;
-    uint64_t *to = (uint64_t *)sum;
-    for (size_t i = 0; i < sizeof *sum / sizeof *to; i++) to[i] += from[i];
+static double seconds_busy(void) { // of all cores
+    struct rusage own, workers;
+    getrusage(RUSAGE_SELF, &own);
+    getrusage(RUSAGE_CHILDREN, &workers);
+    return (double)(own.ru_utime.tv_sec + own.ru_stime.tv_sec + workers.ru_utime.tv_sec +
+                    workers.ru_stime.tv_sec) +
+           (double)(own.ru_utime.tv_usec + own.ru_stime.tv_usec + workers.ru_utime.tv_usec +
+                    workers.ru_stime.tv_usec) /
+               1e6;
 }
 
 static void print_summary(const struct sim_stats *s, uint64_t lives, double simulated_s,
-                          double real_s) {
-    printf("lives      %" PRIu64 ", %.0f s simulated in %.1f s: %.0f x real time\n", lives,
-           simulated_s, real_s, simulated_s / real_s);
+                          double real_s, double busy_s) {
+    printf("lives      %" PRIu64 " in %.1f s, %.0f s simulated: %.0f x real time; "
+           "per second of a core %.0f x real time, %.0f lives\n",
+           lives, real_s, simulated_s, simulated_s / real_s, simulated_s / busy_s,
+           (double)lives / busy_s);
     printf("network    %" PRIu64 " datagrams: %" PRIu64 " lost, %" PRIu64 " doubled, %" PRIu64
            " late, %" PRIu64 " damaged, %" PRIu64 " cut off\n",
            s->datagrams, s->lost, s->doubled, s->delayed, s->flipped, s->cut);
@@ -53,76 +69,137 @@ static void print_summary(const struct sim_stats *s, uint64_t lives, double simu
            s->requests, s->grants, s->refused, s->unknown, s->releases, s->lost_leases, s->reads);
 }
 
-static bool run(struct sim *sim, const struct sim_options *options) {
-    if (sim_live(sim, options)) return true;
-    printf("seed %" PRIu64 " breaks a rule at %.6f s: %s\nreplay: sim --seed %" PRIu64
-           " --verbose --faulty %" PRIu64 " --calm %" PRIu64 "\n",
-           options->seed, (double)sim->now_ns / 1e9, sim->broken_rule, options->seed,
-           (uint64_t)(options->faulty_ns / SIM_MS), (uint64_t)(options->calm_ns / SIM_MS));
-    return false;
+static bool parse_without(char *names, uint64_t *without) {
+    for (char *name = strtok(names, ","); name != NULL; name = strtok(NULL, ",")) {
+        uint32_t i = 0;
+        while (sim_fault_name(i) != NULL && strcmp(sim_fault_name(i), name) != 0) i++;
+        *without |= 1ull << i;
+        if (sim_fault_name(i) != NULL) continue;
+        fprintf(stderr, "sim: there is no fault called '%s'; these are:", name);
+        for (i = 0; sim_fault_name(i) != NULL; i++) fprintf(stderr, " %s", sim_fault_name(i));
+        fprintf(stderr, "\n");
+        return false;
+    }
+    return true;
 }
 
-int main(int argc, char **argv) {
-    struct sim_options options = {.seed = 1, .faulty_ns = 4000 * SIM_MS, .calm_ns = 6000 * SIM_MS};
-    uint64_t lives = 20;
-    bool twice = false;
+enum mode { MODE_MANY, MODE_ONE, MODE_SHRINK };
+
+static bool parse(int argc, char **argv, struct sim_plan *plan, enum mode *mode) {
     static const struct option names[] = {
-        {"seed", required_argument, NULL, 's'}, {"seeds", required_argument, NULL, 'n'},
-        {"from", required_argument, NULL, 'f'}, {"faulty", required_argument, NULL, 'F'},
-        {"calm", required_argument, NULL, 'C'}, {"verbose", no_argument, NULL, 'v'},
-        {"help", no_argument, NULL, 'h'},       {0}};
+        {"seed", required_argument, NULL, 's'},    {"seeds", required_argument, NULL, 'n'},
+        {"from", required_argument, NULL, 'f'},    {"jobs", required_argument, NULL, 'j'},
+        {"faulty", required_argument, NULL, 'F'},  {"calm", required_argument, NULL, 'C'},
+        {"without", required_argument, NULL, 'W'}, {"nodes", required_argument, NULL, 'N'},
+        {"clients", required_argument, NULL, 'c'}, {"check-wake", no_argument, NULL, 'w'},
+        {"twice", no_argument, NULL, 't'},         {"hashes", no_argument, NULL, 'H'},
+        {"shrink", no_argument, NULL, 'S'},        {"verbose", no_argument, NULL, 'v'},
+        {"help", no_argument, NULL, 'h'},          {0}};
+    struct sim_options *options = &plan->options;
+    bool shrink = false;
     for (int o; (o = getopt_long(argc, argv, "", names, NULL)) != -1;) {
+        uint64_t number = optarg != NULL ? strtoull(optarg, NULL, 10) : 0;
         switch (o) {
         case 's':
-            options.seed = strtoull(optarg, NULL, 10), lives = 1, twice = true;
+            options->seed = number, *mode = MODE_ONE;
             break;
         case 'n':
-            lives = strtoull(optarg, NULL, 10);
+            plan->count = number;
             break;
         case 'f':
-            options.seed = strtoull(optarg, NULL, 10);
+            plan->from = number;
+            break;
+        case 'j':
+            plan->jobs = number >= 1 && number <= 256 ? (uint32_t)number : 1;
             break;
         case 'F':
-            options.faulty_ns = strtoull(optarg, NULL, 10) * SIM_MS;
+            options->faulty_ns = number * SIM_MS;
             break;
         case 'C':
-            options.calm_ns = strtoull(optarg, NULL, 10) * SIM_MS;
+            options->calm_ns = number * SIM_MS;
+            break;
+        case 'W':
+            if (!parse_without(optarg, &options->without)) return false;
+            break;
+        case 'N':
+            options->nodes = number <= SIM_NODES_MAX ? (uint32_t)number : SIM_NODES_MAX;
+            break;
+        case 'c':
+            options->clients = number <= SIM_CLIENTS_MAX ? (uint32_t)number : SIM_CLIENTS_MAX;
+            break;
+        case 'w':
+            options->check_wake = true;
+            break;
+        case 't':
+            plan->twice = true;
+            break;
+        case 'H':
+            plan->hashes = true;
+            break;
+        case 'S':
+            shrink = true;
             break;
         case 'v':
-            options.verbose = true;
+            options->verbose = true;
             break;
         case 'h':
             fputs(help, stdout);
-            return 0;
+            exit(0);
         default:
             fputs(help, stderr);
-            return 2;
+            return false;
         }
     }
+    if (shrink) *mode = MODE_SHRINK;
+    return true;
+}
+
+// In this process, for a debugger's sake. Lived twice.
+static void run_one(const struct sim_options *options, struct sim_tally *tally) {
     struct sim *sim = calloc(1, sizeof *sim);
-    struct sim_stats sum = {0};
-    double began = seconds_now(), simulated = 0;
-    uint64_t broken = 0, first = options.seed;
-    for (uint64_t i = 0; i < lives; i++) {
-        options.seed = first + i;
-        broken += !run(sim, &options);
-        add(&sum, &sim->stats);
-        simulated += (double)sim->now_ns / 1e9;
-        if (isatty(STDERR_FILENO) && !options.verbose)
-            fprintf(stderr, "\r%" PRIu64 " of %" PRIu64 " lives, %" PRIu64 " broken ", i + 1, lives,
-                    broken);
-    }
-    uint64_t hash = sim->trace_hash;
-    if (isatty(STDERR_FILENO) && !options.verbose) fprintf(stderr, "\r%40s\r", "");
-    print_summary(&sum, lives, simulated, seconds_now() - began);
-    if (twice) {
-        options.verbose = false;
-        (void)sim_live(sim, &options);
-        printf("trace      %016" PRIx64 ", again %016" PRIx64 "\n", hash, sim->trace_hash);
-        broken += hash != sim->trace_hash;
-    }
+    struct sim_options again = *options;
+    uint64_t hash;
+    (void)sim_run_one(sim, options, tally, &hash, true);
+    again.verbose = again.check_wake = false;
+    (void)sim_live(sim, &again);
+    printf("trace      %016" PRIx64 ", again %016" PRIx64 "\n", hash, sim->trace_hash);
+    tally->broken += hash != sim->trace_hash;
     free(sim);
-    printf("%" PRIu64 " passed, %" PRIu64 " failed\n", lives - (broken > lives ? lives : broken),
-           broken);
-    return broken != 0;
+}
+
+static int shrink_one(const struct sim_options *options) {
+    struct sim *sim = calloc(1, sizeof *sim);
+    bool broken = sim_shrink(sim, options);
+    if (!broken) printf("seed %" PRIu64 " breaks no rule\n", options->seed);
+    free(sim);
+    return broken;
+}
+
+int main(int argc, char **argv) {
+    struct sim_plan plan = {
+        .options = {.seed = 1, .faulty_ns = SIM_FAULTY_NS, .calm_ns = SIM_CALM_NS},
+        .from = 1,
+        .count = 20,
+        .jobs = 1};
+    enum mode mode = MODE_MANY;
+    if (!parse(argc, argv, &plan, &mode)) return 2;
+    // Lives follow each other: what one has given back is taken by the next, without the kernel.
+    mallopt(M_MMAP_THRESHOLD, 1 << 30);
+    mallopt(M_TRIM_THRESHOLD, 1 << 30);
+    if (mode == MODE_SHRINK) return shrink_one(&plan.options);
+    struct sim_tally sum = {0};
+    double began = seconds_now();
+    if (mode == MODE_ONE)
+        run_one(&plan.options, &sum);
+    else
+        sim_run_all(&plan, &sum);
+    if (plan.hashes) return sum.broken != 0;
+    print_summary(&sum.stats, sum.lives, (double)sum.simulated_ns / 1e9, seconds_now() - began,
+                  seconds_busy());
+    printf("simulator  %" PRIu64 " polls", sum.polls);
+    if (plan.options.check_wake)
+        printf(", and %" PRIu64 " of who was not due did nothing", sum.idle_polls);
+    printf("\n%" PRIu64 " passed, %" PRIu64 " failed\n",
+           sum.lives - (sum.broken > sum.lives ? sum.lives : sum.broken), sum.broken);
+    return sum.broken != 0;
 }

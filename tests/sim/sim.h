@@ -41,7 +41,9 @@ struct sim_net;
 struct sim_net *sim_net_create(struct sim *sim);
 void sim_net_destroy(struct sim_net *net);
 void sim_net_set_faults(struct sim_net *net, const struct sim_net_faults *faults);
-struct port *sim_net_port(struct sim_net *net, uint64_t endpoint);       // owned by the net
+// Owned by the net. The actor is told when a datagram is on its way.
+struct port *sim_net_port(struct sim_net *net, uint64_t endpoint, uint32_t actor);
+uint64_t sim_net_next(const struct port *port); // when the next one is there; UINT64_MAX: none
 void sim_net_forget(struct sim_net *net, uint64_t endpoint);             // its machine crashed
 void sim_net_cut(struct sim_net *net, uint64_t a, uint64_t b, bool cut); // a to b, one way
 void sim_net_heal(struct sim_net *net);
@@ -54,6 +56,7 @@ uint32_t sim_net_receive(struct sim_net *net, uint64_t to, uint64_t *from, void 
 // ---------------------------------------------------------------- disk (sim_disk.c)
 struct disk *sim_disk_create(struct sim *sim);
 void sim_disk_destroy(struct disk *disk);
+uint64_t sim_disk_next(const struct disk *disk); // when something completes; UINT64_MAX: nothing
 // Power is lost: of every write in flight a random set of sectors survives.
 void sim_disk_crash(struct disk *disk);
 // No room: snapshots, the only files that grow, cannot be written.

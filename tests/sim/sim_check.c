@@ -4,23 +4,20 @@
 #include "sim_internal.h"
 #include "wire/wire.h"
 
-void sim_check_hashes(struct sim *sim) {
-    for (uint32_t i = 0; i < sim->node_count; i++) {
-        const struct sim_machine *m = &sim->machines[i];
-        if (m->node == NULL) continue;
-        const struct machine *machine = node_machine(m->node);
-        uint64_t index = machine_applied(machine), hash = machine_hash(machine);
-        if (index == 0) continue;
-        if (index > sim->stats.applied) sim->stats.applied = index;
-        if (sim->hashes[index % SIM_HASHES].index == index) {
-            if (sim->hashes[index % SIM_HASHES].hash != hash)
-                sim_broken(sim, "state of node %u at index %lu differs from another's", m->id,
-                           (unsigned long)index);
-            continue;
-        }
-        sim->hashes[index % SIM_HASHES].index = index;
-        sim->hashes[index % SIM_HASHES].hash = hash;
+void sim_check_hash(struct sim *sim, struct sim_machine *m) {
+    const struct machine *machine = node_machine(m->node);
+    uint64_t index = machine_applied(machine), hash = machine_hash(machine);
+    if (index == m->checked || index == 0) return;
+    m->checked = index;
+    if (index > sim->stats.applied) sim->stats.applied = index;
+    if (sim->hashes[index % SIM_HASHES].index == index) {
+        if (sim->hashes[index % SIM_HASHES].hash != hash)
+            sim_broken(sim, "state of node %u at index %lu differs from another's", m->id,
+                       (unsigned long)index);
+        return;
     }
+    sim->hashes[index % SIM_HASHES].index = index;
+    sim->hashes[index % SIM_HASHES].hash = hash;
 }
 
 // Election safety (thesis 3.2).

@@ -44,6 +44,7 @@ struct client {
     uint32_t name; // acquiring, holding or releasing
     uint64_t token;
     uint64_t next_ns;           // when it does something again
+    uint64_t stepped_ns;        // up to when it has lived through the chance of dying
     uint64_t begun_ns;          // of the operation that is open
     uint64_t completed_from_ns; // begin of the newest operation that completed well
     uint64_t call_number;       // of the operation that is open
@@ -142,10 +143,12 @@ static void on_acquired(void *context, const struct core_result *result) {
     case WIRE_WOULD_BLOCK:
     case WIRE_WAIT_TIMEOUT:
         sim->stats.refused++;
+        sim_trace(sim, "client %u does not get %s", client->number, name);
         finished(client, STAGE_FREE, 50 * SIM_MS);
         return;
     case WIRE_UNKNOWN:
         sim->stats.unknown++;
+        sim_trace(sim, "client %u does not know whether it got %s", client->number, name);
         give_up_lease(client); // it may be ours: only the end of the lease makes sure it is not
         return;
     default:
@@ -161,6 +164,8 @@ static void on_released(void *context, const struct core_result *result) {
     if (!is_open(call, STAGE_RELEASING)) return;
     if (result->status == WIRE_OK) {
         sim->stats.releases++;
+        sim_trace(sim, "client %u has given token %lu back", client->number,
+                  (unsigned long)client->token);
         finished(client, STAGE_FREE, 50 * SIM_MS);
         return;
     }
@@ -186,7 +191,7 @@ static void begin_life(struct client *client) {
     client->lives++;
     client->endpoint =
         wire_endpoint_pack(0x0a000100u + client->number, (uint16_t)(1000 + client->number));
-    client->port = sim_net_port(sim->net, client->endpoint);
+    client->port = sim_net_port(sim->net, client->endpoint, SIM_ACTOR_CLIENTS + client->number - 1);
     sim_net_forget(sim->net, client->endpoint);
     struct core_options options = {
         .endpoint_count = sim->node_count,
@@ -203,7 +208,7 @@ static void begin_life(struct client *client) {
     memset(memory, 0, bytes);
     client->core = core_create(memory, &options, client_clock(client));
     client->stage = STAGE_NO_LEASE;
-    client->next_ns = sim->now_ns;
+    client->next_ns = client->stepped_ns = sim->now_ns;
 }
 
 static void end_life(struct client *client) {
@@ -231,8 +236,14 @@ static void take_lock(struct client *client) {
     client->stage = STAGE_ACQUIRING;
     struct call *call = begin_call(client);
     sim->stats.requests++;
+    uint64_t wait_ms = waits_ms[sim_draw(sim, 6)];
+    if (wait_ms == WIRE_WAIT_FOREVER)
+        sim_trace(sim, "client %u asks for %s and waits", client->number, name);
+    else
+        sim_trace(sim, "client %u asks for %s, for %lu ms", client->number, name,
+                  (unsigned long)wait_ms);
     uint16_t status = core_acquire(client->core, client_clock(client), name, (uint32_t)strlen(name),
-                                   client->lease, waits_ms[sim_draw(sim, 6)], on_acquired, call);
+                                   client->lease, wait_ms, on_acquired, call);
     if (status != WIRE_OK) finished(client, STAGE_FREE, 50 * SIM_MS);
 }
 
@@ -265,6 +276,15 @@ static void act(struct client *client) {
     }
 }
 
+static bool dies(struct client *client) {
+    struct sim *sim = client->sim;
+    sim->odds = (uint32_t)((sim->now_ns - client->stepped_ns) / SIM_ROUND_NS);
+    client->stepped_ns += (uint64_t)sim->odds * SIM_ROUND_NS;
+    bool now = !client->workload->calm && sim_chance(sim, client->workload->death_rate);
+    sim->odds = 1;
+    return now;
+}
+
 static void step_client(struct client *client) {
     struct sim *sim = client->sim;
     _Alignas(8) uint8_t bytes[WIRE_FRAME_MAX];
@@ -273,7 +293,7 @@ static void step_client(struct client *client) {
         if (sim->now_ns < client->next_ns) return;
         begin_life(client);
     }
-    if (!client->workload->calm && sim_chance(sim, client->workload->death_rate)) {
+    if (dies(client)) {
         sim_trace(sim, "client %u dies", client->number);
         end_life(client);
         return;
@@ -289,28 +309,56 @@ static void step_client(struct client *client) {
                      datagram.length);
 }
 
-static void check_exclusion(struct sim_workload *workload) {
-    for (uint32_t n = 0; n < SIM_NAMES; n++) {
+static uint64_t believes(struct client *client) { // token of the hold it believes in, 0: none
+    if (client->core == NULL || client->stage < STAGE_HOLDING) return 0;
+    char name[16];
+    sim_workload_name(client->name, name);
+    return core_held(client->core, client_clock(client), name, (uint32_t)strlen(name));
+}
+
+// A belief begins in a step of the client that comes to it: there it is compared with the others'.
+static void check_exclusion(struct client *client) {
+    struct sim_workload *workload = client->workload;
+    if (client->stage < STAGE_HOLDING || believes(client) == 0) return;
+    for (uint32_t i = 0; i < workload->client_count; i++) {
+        struct client *other = &workload->clients[i];
+        if (other == client || other->name != client->name || believes(other) == 0) continue;
         char name[16];
-        sim_workload_name(n, name);
-        const struct client *holder = NULL;
-        for (uint32_t i = 0; i < workload->client_count; i++) {
-            struct client *client = &workload->clients[i];
-            if (client->core == NULL || client->stage < STAGE_HOLDING || client->name != n)
-                continue;
-            if (core_held(client->core, client_clock(client), name, (uint32_t)strlen(name)) == 0)
-                continue;
-            if (holder != NULL)
-                sim_broken(workload->sim, "clients %u and %u both hold %s", holder->number,
-                           client->number, name);
-            holder = client;
-        }
+        sim_workload_name(client->name, name);
+        sim_broken(workload->sim, "clients %u and %u both hold %s", other->number, client->number,
+                   name);
     }
 }
 
-void sim_workload_step(struct sim_workload *workload) {
-    for (uint32_t i = 0; i < workload->client_count; i++) step_client(&workload->clients[i]);
-    check_exclusion(workload);
+static uint64_t client_wakes(const struct client *client) {
+    if (client->core == NULL) return client->next_ns;
+    uint64_t wake_ns = sim_when(&client->machine, core_next_timeout(client->core));
+    uint64_t arrives_ns = sim_net_next(client->port);
+    if (arrives_ns < wake_ns) wake_ns = arrives_ns;
+    bool acts = client->stage == STAGE_NO_LEASE || client->stage == STAGE_FREE ||
+                client->stage == STAGE_HOLDING;
+    return acts && client->next_ns < wake_ns ? client->next_ns : wake_ns;
+}
+
+uint64_t sim_workload_step(struct sim_workload *workload, uint32_t number) {
+    struct client *client = &workload->clients[number];
+    step_client(client);
+    check_exclusion(client);
+    return client_wakes(client);
+}
+
+uint32_t sim_workload_idle(struct sim_workload *workload, uint32_t number) {
+    struct client *client = &workload->clients[number];
+    struct core_datagram datagram;
+    uint32_t sent = 0;
+    if (number >= workload->client_count || client->core == NULL) return 0;
+    core_tick(client->core, client_clock(client));
+    while (core_send(client->core, client_clock(client), &datagram)) sent++;
+    return sent;
+}
+
+uint32_t sim_workload_clients(const struct sim_workload *workload) {
+    return workload->client_count;
 }
 
 bool sim_workload_progressed(const struct sim_workload *workload, uint64_t since_ns) {
@@ -360,6 +408,8 @@ struct sim_workload *sim_workload_create(struct sim *sim) {
     workload->sim = sim;
     workload->client_count = 2 + (uint32_t)sim_draw(sim, SIM_CLIENTS_MAX - 1);
     workload->death_rate = (uint32_t)sim_draw(sim, 3) * 10;
+    if (sim_without(sim, "death")) workload->death_rate = 0;
+    if (sim->options.clients != 0) workload->client_count = sim->options.clients;
     for (uint32_t i = 0; i < workload->client_count; i++) {
         struct client *client = &workload->clients[i];
         client->sim = sim;

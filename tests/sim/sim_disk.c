@@ -1,28 +1,25 @@
-// A disk with a power switch. Files are arrays in memory; a submitted write takes its time, and
-// only when it is reported is it durable. When power goes, every write still in flight leaves a
-// random set of its 512-byte sectors behind: none, some or all, in no order.
+// A disk with a power switch. A submitted write takes its time, and only when it is reported is it
+// durable. When power goes, every write still in flight leaves a random set of its 512-byte sectors
+// behind: none, some or all, in no order.
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
 
+#include "sim_file.h"
 #include "sim_internal.h"
 
-struct file {
-    char name[64];
-    uint8_t *bytes;
-    uint64_t size;
-};
+// A longer read comes back short, as any may: recovery reads ahead by the megabyte, mostly zeros.
+#define DISK_READ_WHOLE (256u * 1024u)
+#define DISK_READ_SHORT (32u * 1024u)
 
 struct operation {
-    bool used;
     bool write;
     uint32_t file;
     uint64_t offset;
     uint32_t bytes;
     uint64_t cookie;
     uint64_t due_ns;
-    void *buffer;
-    uint8_t *copy; // of a write, as it was submitted
+    uint8_t *buffer; // the disk's until it is done: what is changed meanwhile goes to the platter
 };
 
 struct sim_disk {
@@ -30,20 +27,15 @@ struct sim_disk {
     struct sim *sim;
     uint64_t least_ns, spread_ns;
     bool full;
-    struct file files[DISK_FILES_MAX];
+    struct sim_file files[DISK_FILES_MAX];
     int32_t number[DISK_FILES_MAX]; // caller's file number to files[]
+    uint64_t used;                  // bit i: operations[i] is under way
     struct operation operations[DISK_QUEUE];
 };
+static_assert(DISK_QUEUE == 64, "one bit for each operation");
 
-static struct file *file_of(struct sim_disk *d, uint32_t file) {
+static struct sim_file *file_of(struct sim_disk *d, uint32_t file) {
     return &d->files[d->number[file]];
-}
-
-static void grow(struct file *file, uint64_t size) {
-    if (size <= file->size) return;
-    file->bytes = realloc(file->bytes, size);
-    memset(file->bytes + file->size, 0, size - file->size);
-    file->size = size;
 }
 
 static int disk_open(struct disk *disk, uint32_t file, const char *name, uint64_t bytes,
@@ -60,7 +52,7 @@ static int disk_open(struct disk *disk, uint32_t file, const char *name, uint64_
         if (created != NULL) *created = true;
     }
     d->number[file] = (int32_t)i;
-    grow(&d->files[i], bytes);
+    sim_file_grow(&d->files[i], bytes);
     return 0;
 }
 
@@ -70,18 +62,16 @@ static int64_t disk_size(struct disk *disk, uint32_t file) {
 
 static int32_t disk_read(struct disk *disk, uint32_t file, uint64_t offset, void *buffer,
                          uint32_t bytes) {
-    const struct file *f = file_of((struct sim_disk *)disk, file);
+    const struct sim_file *f = file_of((struct sim_disk *)disk, file);
     if (offset >= f->size) return 0;
     if (bytes > f->size - offset) bytes = (uint32_t)(f->size - offset);
-    memcpy(buffer, f->bytes + offset, bytes);
-    return (int32_t)bytes;
+    if (bytes > DISK_READ_WHOLE) bytes = DISK_READ_SHORT;
+    return (int32_t)sim_file_read(f, offset, buffer, bytes);
 }
 
 static int32_t disk_write(struct disk *disk, uint32_t file, uint64_t offset, const void *buffer,
                           uint32_t bytes) {
-    struct file *f = file_of((struct sim_disk *)disk, file);
-    grow(f, offset + bytes);
-    memcpy(f->bytes + offset, buffer, bytes);
+    sim_file_write(file_of((struct sim_disk *)disk, file), offset, buffer, bytes);
     return (int32_t)bytes;
 }
 
@@ -92,21 +82,16 @@ static int disk_register(struct disk *disk, void *const *buffers, const uint32_t
 }
 
 static struct operation *free_operation(struct sim_disk *d) {
-    for (uint32_t i = 0; i < DISK_QUEUE; i++)
-        if (!d->operations[i].used) return &d->operations[i];
-    return NULL;
+    return ~d->used == 0 ? NULL : &d->operations[__builtin_ctzll(~d->used)];
 }
 
 static bool submit(struct sim_disk *d, const struct operation *wanted) {
     struct operation *o = free_operation(d);
     if (o == NULL) return false;
     *o = *wanted;
-    o->used = true;
+    d->used |= 1ull << (o - d->operations);
     o->due_ns = d->sim->now_ns + d->least_ns + (d->spread_ns ? sim_draw(d->sim, d->spread_ns) : 0);
-    if (!o->write) return true;
-    d->sim->stats.writes++;
-    o->copy = malloc(o->bytes);
-    memcpy(o->copy, o->buffer, o->bytes);
+    d->sim->stats.writes += o->write;
     return true;
 }
 
@@ -135,17 +120,18 @@ static bool disk_submit_read(struct disk *disk, uint32_t file, uint64_t offset, 
 static uint32_t disk_poll(struct disk *disk, struct disk_completion *completions, uint32_t max) {
     struct sim_disk *d = (struct sim_disk *)disk;
     uint32_t done = 0;
-    for (uint32_t i = 0; i < DISK_QUEUE && done < max; i++) {
+    for (uint64_t left = d->used; left != 0 && done < max; left &= left - 1) {
+        uint32_t i = (uint32_t)__builtin_ctzll(left);
         struct operation *o = &d->operations[i];
-        if (!o->used || o->due_ns > d->sim->now_ns) continue;
+        if (o->due_ns > d->sim->now_ns) continue;
         bool room = !d->full || strncmp(file_of(d, o->file)->name, "snapshot", 8) != 0;
         int32_t result = !o->write ? disk_read(disk, o->file, o->offset, o->buffer, o->bytes)
-                         : room    ? disk_write(disk, o->file, o->offset, o->copy, o->bytes)
+                         : room    ? disk_write(disk, o->file, o->offset, o->buffer, o->bytes)
                                    : -ENOSPC;
         d->sim->stats.no_space += result == -ENOSPC;
         completions[done++] = (struct disk_completion){.cookie = o->cookie, .result = result};
-        free(o->copy);
         *o = (struct operation){0};
+        d->used &= ~(1ull << i);
     }
     return done;
 }
@@ -180,6 +166,16 @@ struct disk *sim_disk_create(struct sim *sim) {
     return &d->disk;
 }
 
+uint64_t sim_disk_next(const struct disk *disk) {
+    const struct sim_disk *d = (const struct sim_disk *)disk;
+    uint64_t next_ns = UINT64_MAX;
+    for (uint64_t left = d->used; left != 0; left &= left - 1) {
+        const struct operation *o = &d->operations[__builtin_ctzll(left)];
+        if (o->due_ns < next_ns) next_ns = o->due_ns;
+    }
+    return next_ns;
+}
+
 void sim_disk_set_full(struct disk *disk, bool full) {
     ((struct sim_disk *)disk)->full = full;
 }
@@ -191,32 +187,30 @@ void sim_disk_set_slow(struct disk *disk, uint64_t least_ns, uint64_t spread_ns)
 }
 
 static void tear(struct sim_disk *d, const struct operation *o) {
-    struct file *f = file_of(d, o->file);
-    grow(f, o->offset + o->bytes);
+    struct sim_file *f = file_of(d, o->file);
+    sim_file_grow(f, o->offset + o->bytes);
     uint64_t share = sim_draw(d->sim, 4); // of 4: how likely each sector made it
     for (uint32_t at = 0; at < o->bytes; at += SIM_SECTOR) {
         if (sim_draw(d->sim, 3) >= share) {
             d->sim->stats.sectors_torn++;
             continue;
         }
-        memcpy(f->bytes + o->offset + at, o->copy + at, SIM_SECTOR);
+        sim_file_write(f, o->offset + at, o->buffer + at, SIM_SECTOR);
     }
 }
 
 void sim_disk_crash(struct disk *disk) {
     struct sim_disk *d = (struct sim_disk *)disk;
-    for (uint32_t i = 0; i < DISK_QUEUE; i++) {
-        struct operation *o = &d->operations[i];
-        if (!o->used) continue;
+    for (uint64_t left = d->used; left != 0; left &= left - 1) {
+        struct operation *o = &d->operations[__builtin_ctzll(left)];
         if (o->write) tear(d, o);
-        free(o->copy);
         *o = (struct operation){0};
     }
+    d->used = 0;
 }
 
 void sim_disk_destroy(struct disk *disk) {
     struct sim_disk *d = (struct sim_disk *)disk;
-    for (uint32_t i = 0; i < DISK_QUEUE; i++) free(d->operations[i].copy);
-    for (uint32_t i = 0; i < DISK_FILES_MAX; i++) free(d->files[i].bytes);
+    for (uint32_t i = 0; i < DISK_FILES_MAX; i++) sim_file_clear(&d->files[i]);
     free(d);
 }

@@ -24,13 +24,48 @@ struct sim_machine { // one host with its node
     int64_t drift_ppm;  // of its clock
     uint64_t clock_base_ns;
     uint64_t clock_last_ns;
+    uint64_t checked; // index at which its state was last compared
+};
+
+// Actors: who can be polled, by number. See sim_loop.c.
+#define SIM_STAGES        3u // of a node: port, consensus, wal
+#define SIM_ACTOR_FAULTS  0u
+#define SIM_ACTOR_READER  1u
+#define SIM_ACTOR_CLIENTS 2u
+#define SIM_ACTOR_NODES   (SIM_ACTOR_CLIENTS + SIM_CLIENTS_MAX)
+#define SIM_ACTORS        (SIM_ACTOR_NODES + SIM_STAGES * SIM_NODES_MAX)
+// Rates of misfortune are per so much time; it comes by about every SIM_FAULTS_NS only.
+#define SIM_ROUND_NS  105000u
+#define SIM_FAULTS_NS (5 * SIM_MS)
+
+struct sim_loop {
+    uint64_t wake_ns[SIM_ACTORS]; // when there is something to do
+    uint64_t due_ns[SIM_ACTORS];  // when it is polled: a little later
+    uint64_t poll_ns[SIM_ACTORS]; // how much later, usually
+    uint64_t polls, idle_polls;
+};
+
+// Events remembered, for the case that a rule breaks.
+#define SIM_EVENTS          30u
+#define SIM_EVENT_ARGUMENTS 8u
+#define SIM_EVENT_TEXTS     2u
+#define SIM_EVENT_TEXT      24u
+struct sim_event {
+    uint64_t at_ns;
+    const char *format;
+    uint64_t arguments[SIM_EVENT_ARGUMENTS];     // of text: its hash
+    char texts[SIM_EVENT_TEXTS][SIM_EVENT_TEXT]; // by argument, turn and turn about
 };
 
 struct sim_options {
     uint64_t seed;
     uint64_t faulty_ns; // simulated time with faults
     uint64_t calm_ns;   // and without, at the end: progress is demanded
+    uint64_t without;   // faults that are switched off: bit i is sim_fault_name(i)
+    uint32_t nodes;     // 0: as drawn
+    uint32_t clients;   // 0: as drawn
     bool verbose;
+    bool check_wake; // who is not due does nothing
 };
 
 struct sim_workload; // sim_client.c
@@ -39,7 +74,9 @@ struct sim_reader;   // sim_reader.c
 struct sim {
     struct sim_options options;
     uint64_t random;
+    uint32_t odds; // every chance is so many times as likely: a poll may stand for many rounds
     uint64_t now_ns;
+    struct sim_loop loop;
     uint64_t trace_hash;
     struct sim_stats stats;
     struct sim_net *net;
@@ -50,10 +87,6 @@ struct sim {
     bool small_logs; // snapshots all the time, and nodes away for so long that they need one
     struct sim_workload *workload;
     struct sim_reader *reader;
-    struct {
-        uint64_t index;
-        uint64_t hash;
-    } hashes[SIM_HASHES];
     // Drawn per seed, per million steps.
     uint32_t crash_rate, pause_rate, cut_rate, all_down_rate, full_rate;
     // Per million promises made: votes, acknowledgements, answers.
@@ -62,17 +95,28 @@ struct sim {
     uint64_t answered;           // highest index of an answer that has left a node
     uint16_t leaders[SIM_TERMS]; // by term
     uint64_t healed_ns;
+    uint64_t event_count;
+    struct sim_event events[SIM_EVENTS];
     jmp_buf broken;
+    const char *broken_kind; // the same for the same rule, whatever the numbers in it
     char broken_rule[512];
+    // Last, and cleared as far as it was used only.
+    struct {
+        uint64_t index;
+        uint64_t hash;
+    } hashes[SIM_HASHES];
 };
 
 // The clock of a machine: monotonic, with its own start and rate.
 uint64_t sim_clock(struct sim *sim, struct sim_machine *machine);
+uint64_t sim_clock_at(const struct sim_machine *machine, uint64_t at_ns);
 
 // sim_client.c: clients that lease, lock, hold and release, checked against each other.
 struct sim_workload *sim_workload_create(struct sim *sim);
 void sim_workload_calm(struct sim_workload *workload); // nobody dies any more
-void sim_workload_step(struct sim_workload *workload);
+uint32_t sim_workload_clients(const struct sim_workload *workload);
+uint64_t sim_workload_step(struct sim_workload *workload, uint32_t client); // when it is due next
+uint32_t sim_workload_idle(struct sim_workload *workload, uint32_t client); // datagrams it sends
 // After healing: true once every client has completed an operation begun after `since_ns`.
 bool sim_workload_progressed(const struct sim_workload *workload, uint64_t since_ns);
 void sim_workload_final_check(struct sim_workload *workload);
@@ -82,15 +126,43 @@ uint64_t sim_workload_token(const struct sim_workload *workload, uint32_t name);
 
 // sim_reader.c
 struct sim_reader *sim_reader_create(struct sim *sim);
-void sim_reader_step(struct sim_reader *reader);
+uint64_t sim_reader_step(struct sim_reader *reader); // when it is due next
 void sim_reader_destroy(struct sim_reader *reader);
 
+// sim_trace.c
+void sim_print_events(const struct sim *sim);
+static inline void sim_fold(struct sim *sim, uint64_t a, uint64_t b) { // into the trace hash
+    uint64_t z = (sim->trace_hash ^ a) * 0x9e3779b97f4a7c15ull;
+    z = (z ^ (z >> 32) ^ b) * 0xd6e8feb86659fd93ull;
+    sim->trace_hash = z ^ (z >> 32);
+}
+
 // sim_world.c
+const char *sim_fault_name(uint32_t fault); // NULL: there are no more
+bool sim_without(const struct sim *sim, const char *fault);
 bool sim_live(struct sim *sim, const struct sim_options *options); // false: a rule was broken
 struct sim_machine *sim_leader(struct sim *sim);                   // a running leader, NULL if none
 
+void sim_boot(struct sim *sim, struct sim_machine *machine);
+void sim_misfortune(struct sim *sim);
+// A node was polled: what it did is checked. `before` is its role before.
+void sim_polled(struct sim *sim, struct sim_machine *machine, enum wire_role before);
+
+extern struct node_lender sim_lender; // sim_memory.c
+
+// sim_loop.c
+void sim_loop_begin(struct sim *sim);              // before anything can arrive
+void sim_loop_start(struct sim *sim, bool faults); // all are there
+void sim_loop_run(struct sim *sim, uint64_t until_ns);
+// Something will be there for the actor at that time.
+void sim_arrives(struct sim *sim, uint32_t actor, uint64_t at_ns);
+// Whatever may have changed for this machine but by polling it: up or down, pause, clock, disk.
+void sim_machine_changed(struct sim *sim, const struct sim_machine *machine);
+uint32_t sim_machine_actor(const struct sim *sim, const struct sim_machine *machine);
+uint64_t sim_when(const struct sim_machine *machine, uint64_t clock_ns); // simulated time
+
 // sim_check.c
-void sim_check_hashes(struct sim *sim);
+void sim_check_hash(struct sim *sim, struct sim_machine *machine);
 void sim_check_terms(struct sim *sim, const struct sim_machine *machine);
 // Each datagram that leaves a node: what it promises must be so. Some machines crash right after.
 void sim_check_sent(struct sim *sim, uint64_t from, const void *bytes, uint32_t length);

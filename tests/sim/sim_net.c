@@ -12,16 +12,33 @@ struct datagram {
     uint64_t due_ns;
     uint64_t order; // ties arrive in the order sent
     uint64_t from;
+    struct datagram *next; // while it waits to be used again
     uint32_t length;
     uint8_t bytes[WIRE_FRAME_MAX];
 };
+
+// Those that have arrived wait in a list to be used again.
+static struct datagram *spares;
+
+static struct datagram *take_datagram(void) {
+    struct datagram *datagram = spares;
+    if (datagram == NULL) return malloc(sizeof *datagram);
+    spares = datagram->next;
+    return datagram;
+}
+
+static void give_datagram(struct datagram *datagram) {
+    datagram->next = spares;
+    spares = datagram;
+}
 
 struct place {
     struct port port; // first: the port's address is the place's
     struct sim_net *net;
     uint64_t endpoint;
-    uint32_t count;
-    struct datagram *heap[NET_QUEUE_MAX];
+    uint32_t actor; // told of what is on its way
+    uint32_t count, room;
+    struct datagram **heap;
     bool cut_to[NET_PLACES_MAX]; // by place number
 };
 
@@ -50,6 +67,10 @@ static bool before(const struct datagram *a, const struct datagram *b) {
 }
 
 static void heap_push(struct place *place, struct datagram *datagram) {
+    if (place->count == place->room) {
+        place->room = place->room == 0 ? 64 : 2 * place->room;
+        place->heap = realloc(place->heap, place->room * sizeof(struct datagram *));
+    }
     uint32_t i = place->count++;
     for (; i > 0 && before(datagram, place->heap[(i - 1) / 2]); i = (i - 1) / 2)
         place->heap[i] = place->heap[(i - 1) / 2];
@@ -79,7 +100,7 @@ static void deliver(struct sim_net *net, struct place *to, uint64_t from, const 
         sim->stats.lost++;
         return;
     }
-    struct datagram *datagram = malloc(sizeof *datagram);
+    struct datagram *datagram = take_datagram();
     datagram->from = from;
     datagram->order = net->order++;
     datagram->length = length;
@@ -95,6 +116,7 @@ static void deliver(struct sim_net *net, struct place *to, uint64_t from, const 
         sim->stats.flipped++;
     }
     heap_push(to, datagram);
+    sim_arrives(sim, to->actor, datagram->due_ns);
 }
 
 void sim_net_send(struct sim_net *net, uint64_t from, uint64_t to, const void *bytes,
@@ -104,6 +126,9 @@ void sim_net_send(struct sim_net *net, uint64_t from, uint64_t to, const void *b
     struct place *target = place_of(net, to);
     sim->stats.datagrams++;
     sim_check_sent(sim, from, bytes, length);
+    uint64_t sum; // part of the frame's checksum stands for its content
+    memcpy(&sum, (const uint8_t *)bytes + offsetof(struct wire_frame, tag), sizeof sum);
+    sim_fold(sim, sum ^ from, sim->now_ns ^ to);
     if (target == NULL || source == NULL) return;
     if (source->cut_to[number_of(net, target)]) {
         sim->stats.cut++;
@@ -120,16 +145,19 @@ void sim_net_send(struct sim_net *net, uint64_t from, uint64_t to, const void *b
     }
 }
 
-uint32_t sim_net_receive(struct sim_net *net, uint64_t to, uint64_t *from, void *bytes,
-                         uint32_t capacity) {
-    struct place *place = place_of(net, to);
-    if (place->count == 0 || place->heap[0]->due_ns > net->sim->now_ns) return 0;
+static uint32_t receive(struct place *place, uint64_t *from, void *bytes, uint32_t capacity) {
+    if (place->count == 0 || place->heap[0]->due_ns > place->net->sim->now_ns) return 0;
     struct datagram *datagram = heap_pop(place);
     uint32_t length = datagram->length < capacity ? datagram->length : capacity;
     memcpy(bytes, datagram->bytes, length);
     *from = datagram->from;
-    free(datagram);
+    give_datagram(datagram);
     return length;
+}
+
+uint32_t sim_net_receive(struct sim_net *net, uint64_t to, uint64_t *from, void *bytes,
+                         uint32_t capacity) {
+    return receive(place_of(net, to), from, bytes, capacity);
 }
 
 static uint32_t net_rx_burst(struct port *port, uint64_t now_ns, struct packet *const *packets,
@@ -138,8 +166,7 @@ static uint32_t net_rx_burst(struct port *port, uint64_t now_ns, struct packet *
     uint32_t filled = 0;
     while (filled < count) {
         struct packet *packet = packets[filled];
-        uint32_t length = sim_net_receive(place->net, place->endpoint, &packet->endpoint,
-                                          packet->data, WIRE_FRAME_MAX);
+        uint32_t length = receive(place, &packet->endpoint, packet->data, WIRE_FRAME_MAX);
         if (length == 0) break;
         packet->length = (uint16_t)length;
         packet->time_ns = now_ns;
@@ -174,12 +201,13 @@ struct sim_net *sim_net_create(struct sim *sim) {
     return net;
 }
 
-struct port *sim_net_port(struct sim_net *net, uint64_t endpoint) {
+struct port *sim_net_port(struct sim_net *net, uint64_t endpoint, uint32_t actor) {
     struct place *place = place_of(net, endpoint);
     if (place == NULL) {
         place = calloc(1, sizeof *place);
         place->net = net;
         place->endpoint = endpoint;
+        place->actor = actor;
         place->port.ops = &net_ops;
         place->port.endpoint = endpoint;
         net->places[net->place_count++] = place;
@@ -187,9 +215,14 @@ struct port *sim_net_port(struct sim_net *net, uint64_t endpoint) {
     return &place->port;
 }
 
+uint64_t sim_net_next(const struct port *port) {
+    const struct place *place = (const struct place *)port;
+    return place->count > 0 ? place->heap[0]->due_ns : UINT64_MAX;
+}
+
 void sim_net_forget(struct sim_net *net, uint64_t endpoint) {
     struct place *place = place_of(net, endpoint);
-    while (place->count > 0) free(place->heap[--place->count]);
+    while (place->count > 0) give_datagram(place->heap[--place->count]);
 }
 
 void sim_net_cut(struct sim_net *net, uint64_t a, uint64_t b, bool cut) {
@@ -208,7 +241,8 @@ void sim_net_set_faults(struct sim_net *net, const struct sim_net_faults *faults
 void sim_net_destroy(struct sim_net *net) {
     for (uint32_t i = 0; i < net->place_count; i++) {
         struct place *place = net->places[i];
-        while (place->count > 0) free(place->heap[--place->count]);
+        sim_net_forget(net, place->endpoint);
+        free(place->heap);
         free(place);
     }
     free(net);

@@ -12,7 +12,9 @@
 struct sim_reader {
     struct sim *sim;
     uint64_t endpoint;
+    struct port *port;
     uint64_t next_ns;
+    uint64_t pace_ns;
     uint64_t sequence;
     struct {
         uint64_t sequence;
@@ -25,8 +27,10 @@ struct sim_reader {
 struct sim_reader *sim_reader_create(struct sim *sim) {
     struct sim_reader *reader = calloc(1, sizeof *reader);
     reader->sim = sim;
+    static const uint64_t paces_ns[] = {10 * SIM_MS, 50 * SIM_MS, 200 * SIM_MS};
+    reader->pace_ns = paces_ns[sim_draw(sim, 3)];
     reader->endpoint = wire_endpoint_pack(0x0a000200u, 999);
-    sim_net_port(sim->net, reader->endpoint);
+    reader->port = sim_net_port(sim->net, reader->endpoint, SIM_ACTOR_READER);
     return reader;
 }
 
@@ -75,7 +79,7 @@ static void on_reply(struct sim_reader *reader, const struct wire_reply *reply) 
                    (unsigned long)reader->asked[at].token);
 }
 
-void sim_reader_step(struct sim_reader *reader) {
+uint64_t sim_reader_step(struct sim_reader *reader) {
     struct sim *sim = reader->sim;
     _Alignas(8) uint8_t bytes[WIRE_FRAME_MAX];
     uint64_t from;
@@ -87,7 +91,10 @@ void sim_reader_step(struct sim_reader *reader) {
         while ((head = wire_next(bytes, &offset)) != NULL)
             if (head->type == WIRE_REPLY) on_reply(reader, (const struct wire_reply *)head);
     }
-    if (sim->now_ns < reader->next_ns) return;
-    reader->next_ns = sim->now_ns + sim_draw(sim, 10 * SIM_MS);
-    ask(reader);
+    if (sim->now_ns >= reader->next_ns) {
+        reader->next_ns = sim->now_ns + sim_draw(sim, reader->pace_ns);
+        ask(reader);
+    }
+    uint64_t arrives_ns = sim_net_next(reader->port);
+    return arrives_ns < reader->next_ns ? arrives_ns : reader->next_ns;
 }

@@ -1,12 +1,9 @@
-// One life: boots the machines, lets faults loose at rates drawn from the seed, polls every stage
-// of every node in a random order, then heals everything and demands progress and equal states.
+// One life: boots the machines, lets faults loose at rates drawn from the seed (sim_loop.c polls
+// whoever is due), then heals everything and demands progress and equal states.
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-
-#define XXH_INLINE_ALL
-#include <xxhash.h>
 
 #include "sim_internal.h"
 
@@ -18,19 +15,7 @@ uint64_t sim_draw(struct sim *sim, uint64_t below) {
 }
 
 bool sim_chance(struct sim *sim, uint32_t per_million) {
-    return per_million > 0 && sim_draw(sim, 1000000) < per_million;
-}
-
-void sim_trace(struct sim *sim, const char *format, ...) {
-    char line[400];
-    va_list list;
-    va_start(list, format);
-    int length = vsnprintf(line, sizeof line, format, list);
-    va_end(list);
-    if (length < 0) return;
-    if ((size_t)length >= sizeof line) length = (int)sizeof line - 1;
-    sim->trace_hash = XXH3_64bits_withSeed(line, (size_t)length, sim->trace_hash ^ sim->now_ns);
-    if (sim->options.verbose) printf("%12.6f  %s\n", (double)sim->now_ns / 1e9, line);
+    return per_million > 0 && sim_draw(sim, 1000000) < (uint64_t)per_million * sim->odds;
 }
 
 void sim_broken(struct sim *sim, const char *format, ...) {
@@ -38,17 +23,22 @@ void sim_broken(struct sim *sim, const char *format, ...) {
     va_start(list, format);
     vsnprintf(sim->broken_rule, sizeof sim->broken_rule, format, list);
     va_end(list);
+    sim->broken_kind = format;
     longjmp(sim->broken, 1);
 }
 
+uint64_t sim_clock_at(const struct sim_machine *machine, uint64_t at_ns) {
+    int64_t skew = (int64_t)at_ns * machine->drift_ppm / 1000000;
+    return machine->clock_base_ns + at_ns + (uint64_t)skew;
+}
+
 uint64_t sim_clock(struct sim *sim, struct sim_machine *machine) {
-    int64_t skew = (int64_t)(sim->now_ns / 1000000) * machine->drift_ppm;
-    uint64_t now = machine->clock_base_ns + sim->now_ns + (uint64_t)skew;
+    uint64_t now = sim_clock_at(machine, sim->now_ns);
     if (now < machine->clock_last_ns) now = machine->clock_last_ns;
     return machine->clock_last_ns = now;
 }
 
-static void boot(struct sim *sim, struct sim_machine *machine) {
+void sim_boot(struct sim *sim, struct sim_machine *machine) {
     struct node_options options = {
         .cluster = SIM_CLUSTER,
         .id = machine->id,
@@ -71,6 +61,7 @@ static void boot(struct sim *sim, struct sim_machine *machine) {
         .seed = sim_draw(sim, UINT32_MAX) + 1,
         .port = machine->port,
         .disk = machine->disk,
+        .lender = &sim_lender,
     };
     for (uint32_t i = 0; i < sim->node_count; i++)
         options.nodes[i] = (struct node_peer){sim->machines[i].id, sim->machines[i].endpoint};
@@ -121,7 +112,7 @@ static void cut_something(struct sim *sim) {
                           : "inward");
 }
 
-static void misfortune(struct sim *sim) {
+void sim_misfortune(struct sim *sim) {
     for (uint32_t i = 0; i < sim->node_count; i++) {
         struct sim_machine *machine = &sim->machines[i];
         if (sim_chance(sim, sim->crash_rate)) crash(sim, machine);
@@ -171,28 +162,9 @@ static void heal(struct sim *sim) {
     }
 }
 
-static void poll_node(struct sim *sim, struct sim_machine *machine) {
-    if (machine->node == NULL && sim->now_ns >= machine->back_ns) {
-        sim->stats.restarts++;
-        boot(sim, machine);
-    }
-    if (machine->node == NULL || sim->now_ns < machine->paused_ns) return;
-    enum wire_role before = raft_role(node_raft(machine->node));
-    uint32_t first = (uint32_t)sim_draw(sim, 3);
-    for (uint32_t i = 0; i < 3; i++) {
-        switch ((first + i) % 3) {
-        case 0:
-            node_poll_port(machine->node, sim_clock(sim, machine));
-            break;
-        case 1:
-            node_poll_consensus(machine->node, sim_clock(sim, machine));
-            break;
-        case 2:
-            node_poll_wal(machine->node, sim_clock(sim, machine));
-            break;
-        }
-    }
+void sim_polled(struct sim *sim, struct sim_machine *machine, enum wire_role before) {
     sim_check_terms(sim, machine);
+    sim_check_hash(sim, machine);
     if (machine->ambushed) {
         machine->ambushed = false;
         sim->stats.ambushes++;
@@ -206,6 +178,9 @@ static void poll_node(struct sim *sim, struct sim_machine *machine) {
     if (raft_role(raft) != before && raft_role(raft) == WIRE_ROLE_LEADER) {
         sim->stats.elections++;
         sim_trace(sim, "node %u leads term %lu", machine->id, (unsigned long)raft_term(raft));
+    } else if (raft_role(raft) != before && before == WIRE_ROLE_LEADER) {
+        sim_trace(sim, "node %u leads no longer, term %lu", machine->id,
+                  (unsigned long)raft_term(raft));
     }
 }
 
@@ -220,7 +195,35 @@ struct sim_machine *sim_leader(struct sim *sim) {
     return leader;
 }
 
+// By name, in the order of the bits of options.without.
+static const char *const fault_names[] = {
+    "loss",  "duplicate", "delay", "flip",        "cut",        "crash",         "power",
+    "pause", "full",      "death", "ambush-vote", "ambush-ack", "ambush-answer", "slow"};
+
+const char *sim_fault_name(uint32_t fault) {
+    return fault < sizeof fault_names / sizeof fault_names[0] ? fault_names[fault] : NULL;
+}
+
+bool sim_without(const struct sim *sim, const char *name) {
+    uint32_t i = 0;
+    while (strcmp(fault_names[i], name) != 0) i++;
+    return sim->options.without >> i & 1u;
+}
+
+static void switch_off(struct sim *sim, struct sim_net_faults *faults) {
+    uint32_t *const rates[] = {&faults->lose,           &faults->twice,
+                               &faults->late,           &faults->flip,
+                               &sim->cut_rate,          &sim->crash_rate,
+                               &sim->all_down_rate,     &sim->pause_rate,
+                               &sim->full_rate,         NULL,
+                               &sim->vote_ambush_rate,  &sim->ack_ambush_rate,
+                               &sim->answer_ambush_rate};
+    for (uint32_t i = 0; i < sizeof rates / sizeof rates[0]; i++)
+        if (rates[i] != NULL && sim_without(sim, fault_names[i])) *rates[i] = 0;
+}
+
 static void create(struct sim *sim) {
+    sim_loop_begin(sim);
     struct sim_net_faults faults = {
         .lose = (uint32_t)sim_draw(sim, 4) * 30000,
         .twice = (uint32_t)sim_draw(sim, 3) * 50000,
@@ -233,12 +236,15 @@ static void create(struct sim *sim) {
     sim->pause_rate = (uint32_t)sim_draw(sim, 3) * 8;
     sim->cut_rate = (uint32_t)sim_draw(sim, 3) * 60;
     sim->all_down_rate = (uint32_t)sim_draw(sim, 3) * 6;
-    sim->busy = sim_draw(sim, 4) == 0;
+    sim->busy = sim_draw(sim, 8) == 0; // such a life costs ten others
     sim->full_rate = sim->busy ? (uint32_t)sim_draw(sim, 3) * 30 : 0;
     sim->vote_ambush_rate = (uint32_t)sim_draw(sim, 2) * 300000;
     sim->ack_ambush_rate = (uint32_t)sim_draw(sim, 3) * 100;
     sim->answer_ambush_rate = (uint32_t)sim_draw(sim, 3) * 500;
     sim->memory = sim->node_count > 1 && sim_draw(sim, 5) == 0;
+    if (sim->options.nodes != 0) sim->node_count = sim->options.nodes;
+    if (sim->node_count == 1) sim->memory = false;
+    switch_off(sim, &faults);
     sim->net = sim_net_create(sim);
     sim_net_set_faults(sim->net, &faults);
     for (uint32_t i = 0; i < sim->node_count; i++) {
@@ -248,10 +254,11 @@ static void create(struct sim *sim) {
         machine->drift_ppm = (int64_t)sim_draw(sim, 801) - 400;
         machine->clock_base_ns = (1 + sim_draw(sim, 1000)) * SIM_MS;
         machine->disk = sim_disk_create(sim);
-        machine->port = sim_net_port(sim->net, machine->endpoint);
-        if (sim_draw(sim, 4) == 0) sim_disk_set_slow(machine->disk, SIM_MS, 30 * SIM_MS);
+        machine->port = sim_net_port(sim->net, machine->endpoint, sim_machine_actor(sim, machine));
+        if (sim_draw(sim, 4) == 0 && !sim_without(sim, "slow"))
+            sim_disk_set_slow(machine->disk, SIM_MS, 30 * SIM_MS);
     }
-    for (uint32_t i = 0; i < sim->node_count; i++) boot(sim, &sim->machines[i]);
+    for (uint32_t i = 0; i < sim->node_count; i++) sim_boot(sim, &sim->machines[i]);
     sim->workload = sim_workload_create(sim);
     sim->reader = sim_reader_create(sim);
 }
@@ -291,37 +298,65 @@ static void destroy(struct sim *sim) {
     if (sim->net != NULL) sim_net_destroy(sim->net);
 }
 
-static void round_once(struct sim *sim) {
-    sim->now_ns += 10000 + sim_draw(sim, 190000);
-    uint32_t first = (uint32_t)sim_draw(sim, sim->node_count);
-    for (uint32_t i = 0; i < sim->node_count; i++)
-        poll_node(sim, &sim->machines[(first + i) % sim->node_count]);
-    sim_workload_step(sim->workload);
-    sim_reader_step(sim->reader);
-    sim_check_hashes(sim);
+// After healing nothing new happens once all have got through and all nodes follow: most lives end
+// there, looked at every SETTLE_NS.
+#define SETTLE_NS (250 * SIM_MS)
+static bool settled(struct sim *sim, uint64_t healed_ns) {
+    const struct sim_machine *leader = sim_leader(sim);
+    if (leader == NULL || !sim_workload_progressed(sim->workload, healed_ns)) return false;
+    for (uint32_t i = 0; i < sim->node_count; i++) {
+        const struct node *node = sim->machines[i].node;
+        if (node == NULL || raft_recovering(node_raft(node)) ||
+            machine_applied(node_machine(node)) + 200 < raft_commit(node_raft(leader->node)))
+            return false;
+    }
+    return true;
+}
+
+// An assertion of the code under test is a rule like others: it ends this life, not the program.
+static struct sim *alive;
+
+void __assert_fail(const char *assertion, const char *file, unsigned line, const char *function) {
+    if (alive == NULL) {
+        fprintf(stderr, "%s:%u: %s: assertion %s failed\n", file, line, function, assertion);
+        abort();
+    }
+    struct sim *sim = alive;
+    alive = NULL;
+    snprintf(sim->broken_rule, sizeof sim->broken_rule, "%s:%u: %s(): %s does not hold", file, line,
+             function, assertion);
+    sim->broken_kind = assertion;
+    longjmp(sim->broken, 1);
 }
 
 bool sim_live(struct sim *sim, const struct sim_options *options) {
-    memset(sim, 0, sizeof *sim);
+    memset(sim->hashes, 0,
+           (sim->stats.applied + 1 < SIM_HASHES ? sim->stats.applied + 1 : SIM_HASHES) *
+               sizeof sim->hashes[0]);
+    memset(sim, 0, offsetof(struct sim, hashes));
     sim->options = *options;
     sim->random = options->seed * 0xd1342543de82ef95ull + 1;
     sim->now_ns = SIM_MS;
+    sim->odds = 1;
+    alive = sim;
     bool well = setjmp(sim->broken) == 0;
     if (well) {
         create(sim);
-        while (sim->now_ns < options->faulty_ns) {
-            misfortune(sim);
-            round_once(sim);
-        }
+        sim_loop_start(sim, true);
+        sim_loop_run(sim, options->faulty_ns);
         heal(sim);
         uint64_t healed_ns = sim->now_ns;
-        while (sim->now_ns < healed_ns + options->calm_ns) round_once(sim);
+        sim_loop_start(sim, false);
+        bool long_one = sim_draw(sim, 8) == 0;
+        while (sim->now_ns < healed_ns + options->calm_ns && (long_one || !settled(sim, healed_ns)))
+            sim_loop_run(sim, sim->now_ns + SETTLE_NS);
         if (!sim_workload_progressed(sim->workload, healed_ns))
             sim_broken(sim, "no progress within %lu ms after all faults ended",
                        (unsigned long)(options->calm_ns / SIM_MS));
         sim_workload_final_check(sim->workload);
         sim_check_final(sim);
     }
+    alive = NULL;
     if (!well && options->verbose) describe(sim);
     destroy(sim);
     return well;
