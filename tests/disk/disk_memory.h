@@ -28,4 +28,31 @@ void disk_memory_set_full(struct disk *disk, bool full);
 // Reads of this block answer -EIO; UINT64_MAX: none does.
 void disk_memory_unreadable(struct disk *disk, uint32_t file, uint64_t offset);
 
+// From the first call on, what happens to the files is noted, and disk_memory_rollback() undoes all
+// that came after that point (what tests do to disk_memory_file()'s bytes is not noted). What is
+// pending is lost, as in a crash.
+size_t disk_memory_point(struct disk *disk);
+void disk_memory_rollback(struct disk *disk, size_t point);
+
+#define DISK_SECTOR 512u // what a device writes whole or not at all
+struct disk_memory_sector {
+    uint32_t operation; // which pending write it is a part of
+    uint32_t file;
+    uint64_t offset;
+    uint8_t bytes[DISK_SECTOR];
+};
+// The sectors that pending writes would change; each may survive a crash or not, whatever becomes
+// of the others. Sectors written with what is there already make no difference and are left out.
+uint32_t disk_memory_unsynced(const struct disk *disk, struct disk_memory_sector *out,
+                              uint32_t max);
+void disk_memory_put_sector(struct disk *disk, const struct disk_memory_sector *sector);
+
+// Power goes during a blocking call: so many blocking writes from now on happen, of the one after
+// them only these sectors of its first eight do, and nothing works from there on (-EIO).
+// UINT32_MAX: power stays.
+void disk_memory_cut_power(struct disk *disk, uint32_t after_writes, uint8_t sectors);
+// Blocking writes since then, and the sectors that the one that was cut would have changed.
+uint32_t disk_memory_blocking_writes(const struct disk *disk);
+uint8_t disk_memory_cut_sectors(const struct disk *disk);
+
 #endif
