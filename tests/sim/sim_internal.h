@@ -34,14 +34,17 @@ struct sim_machine { // one host with its node
 #define SIM_ACTOR_CLIENTS 2u
 #define SIM_ACTOR_NODES   (SIM_ACTOR_CLIENTS + SIM_CLIENTS_MAX)
 #define SIM_ACTORS        (SIM_ACTOR_NODES + SIM_STAGES * SIM_NODES_MAX)
+#define SIM_LEAVES        32u
+static_assert(SIM_ACTORS <= SIM_LEAVES, "a leaf for each actor");
 // Rates of misfortune are per so much time; it comes by about every SIM_FAULTS_NS only.
 #define SIM_ROUND_NS  105000u
 #define SIM_FAULTS_NS (5 * SIM_MS)
 
 struct sim_loop {
-    uint64_t wake_ns[SIM_ACTORS]; // when there is something to do
-    uint64_t due_ns[SIM_ACTORS];  // when it is polled: a little later
-    uint64_t poll_ns[SIM_ACTORS]; // how much later, usually
+    uint64_t wake_ns[SIM_ACTORS];   // when there is something to do
+    uint64_t due_ns[SIM_LEAVES];    // when it is polled: a little later
+    uint64_t poll_ns[SIM_ACTORS];   // how much later, usually
+    uint32_t first[2 * SIM_LEAVES]; // a tree of who is due first, the winner in [1]
     uint64_t polls, idle_polls;
 };
 
@@ -148,7 +151,7 @@ void sim_misfortune(struct sim *sim);
 // A node was polled: what it did is checked. `before` is its role before.
 void sim_polled(struct sim *sim, struct sim_machine *machine, enum wire_role before);
 
-extern struct node_lender sim_lender; // sim_memory.c
+struct node_lender *sim_lender(void); // sim_memory.c
 
 // sim_loop.c
 void sim_loop_begin(struct sim *sim);              // before anything can arrive

@@ -38,13 +38,21 @@ static uint64_t delay(struct sim *sim, uint32_t actor) {
     return sim_draw(sim, HELD_UP_OF) == 0 ? ns + sim_draw(sim, usual * HELD_UP_TIMES) : ns;
 }
 
+static void set_due(struct sim_loop *loop, uint32_t actor, uint64_t due_ns) {
+    loop->due_ns[actor] = due_ns;
+    for (uint32_t i = (SIM_LEAVES + actor) / 2; i > 0; i /= 2) {
+        uint32_t left = loop->first[2 * i], right = loop->first[2 * i + 1];
+        loop->first[i] = loop->due_ns[left] <= loop->due_ns[right] ? left : right;
+    }
+}
+
 // The actor can do something at wake_ns. What has been drawn for that very moment stays.
 static void arm(struct sim *sim, uint32_t actor, uint64_t wake_ns) {
     struct sim_loop *loop = &sim->loop;
     if (loop->wake_ns[actor] == wake_ns) return;
     loop->wake_ns[actor] = wake_ns;
     uint64_t from = wake_ns > sim->now_ns ? wake_ns : sim->now_ns;
-    loop->due_ns[actor] = wake_ns == UINT64_MAX ? UINT64_MAX : from + delay(sim, actor);
+    set_due(loop, actor, wake_ns == UINT64_MAX ? UINT64_MAX : from + delay(sim, actor));
 }
 
 void sim_arrives(struct sim *sim, uint32_t actor, uint64_t at_ns) {
@@ -174,18 +182,16 @@ static void check_idle(struct sim *sim) {
     }
 }
 
-static uint32_t first_due(const struct sim_loop *loop) {
-    uint32_t first = 0;
-    for (uint32_t i = 1; i < SIM_ACTORS; i++)
-        if (loop->due_ns[i] < loop->due_ns[first]) first = i;
-    return first;
-}
-
 void sim_loop_begin(struct sim *sim) {
     static const uint64_t usual_ns[] = {4000, 30000, 150000};
     struct sim_loop *loop = &sim->loop;
+    for (uint32_t i = 0; i < SIM_LEAVES; i++) {
+        loop->due_ns[i] = UINT64_MAX;
+        loop->first[SIM_LEAVES + i] = i;
+    }
+    for (uint32_t i = SIM_LEAVES - 1; i > 0; i--) loop->first[i] = loop->first[2 * i];
     for (uint32_t i = 0; i < SIM_ACTORS; i++) {
-        loop->wake_ns[i] = loop->due_ns[i] = UINT64_MAX;
+        loop->wake_ns[i] = UINT64_MAX;
         bool own = i < SIM_ACTOR_NODES || (i - SIM_ACTOR_NODES) % SIM_STAGES == 0;
         loop->poll_ns[i] = own ? usual_ns[sim_draw(sim, 3)] : loop->poll_ns[i - 1];
     }
@@ -201,7 +207,7 @@ void sim_loop_start(struct sim *sim, bool faults) {
 
 void sim_loop_run(struct sim *sim, uint64_t until_ns) {
     for (;;) {
-        uint32_t actor = first_due(&sim->loop);
+        uint32_t actor = sim->loop.first[1];
         if (sim->loop.due_ns[actor] >= until_ns) break;
         sim->now_ns = sim->loop.due_ns[actor];
         poll(sim, actor);

@@ -220,9 +220,12 @@ uint64_t sim_net_next(const struct port *port) {
     return place->count > 0 ? place->heap[0]->due_ns : UINT64_MAX;
 }
 
-void sim_net_forget(struct sim_net *net, uint64_t endpoint) {
-    struct place *place = place_of(net, endpoint);
+static void empty(struct place *place) {
     while (place->count > 0) give_datagram(place->heap[--place->count]);
+}
+
+void sim_net_forget(struct sim_net *net, uint64_t endpoint) {
+    empty(place_of(net, endpoint));
 }
 
 void sim_net_cut(struct sim_net *net, uint64_t a, uint64_t b, bool cut) {
@@ -241,7 +244,7 @@ void sim_net_set_faults(struct sim_net *net, const struct sim_net_faults *faults
 void sim_net_destroy(struct sim_net *net) {
     for (uint32_t i = 0; i < net->place_count; i++) {
         struct place *place = net->places[i];
-        sim_net_forget(net, place->endpoint);
+        empty(place);
         free(place->heap);
         free(place);
     }

@@ -61,7 +61,7 @@ void sim_boot(struct sim *sim, struct sim_machine *machine) {
         .seed = sim_draw(sim, UINT32_MAX) + 1,
         .port = machine->port,
         .disk = machine->disk,
-        .lender = &sim_lender,
+        .lender = sim_lender(),
     };
     for (uint32_t i = 0; i < sim->node_count; i++)
         options.nodes[i] = (struct node_peer){sim->machines[i].id, sim->machines[i].endpoint};
