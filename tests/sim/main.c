@@ -16,6 +16,7 @@ static const char help[] =
     "  --from S       first seed (default 1)\n"
     "  --faulty MS    simulated milliseconds with faults (default 4000)\n"
     "  --calm MS      and without, at the end, when progress is demanded (default 6000)\n"
+    "  --history FILE write what clients asked and were told, as JSON lines (one life)\n"
     "  --verbose      print what happens, in order\n\n"
     "examples: sim --seeds 200\n"
     "          sim --seed 17 --verbose\n";
@@ -51,6 +52,10 @@ static void print_summary(const struct sim_stats *s, uint64_t lives, double simu
     printf("clients    %" PRIu64 " acquires: %" PRIu64 " granted, %" PRIu64 " refused, %" PRIu64
            " unknown; %" PRIu64 " releases, %" PRIu64 " leases lost; %" PRIu64 " reads\n",
            s->requests, s->grants, s->refused, s->unknown, s->releases, s->lost_leases, s->reads);
+    printf("checked    %" PRIu64 " operations in the order of the log (%" PRIu64 " not), %" PRIu64
+           " by search (%" PRIu64 " not); %" PRIu64 " acts of mischief; %" PRIu64
+           " histories cut\n",
+           s->checked, s->unchecked, s->searched, s->not_searched, s->mischief, s->histories_cut);
 }
 
 static bool run(struct sim *sim, const struct sim_options *options) {
@@ -66,11 +71,15 @@ int main(int argc, char **argv) {
     struct sim_options options = {.seed = 1, .faulty_ns = 4000 * SIM_MS, .calm_ns = 6000 * SIM_MS};
     uint64_t lives = 20;
     bool twice = false;
-    static const struct option names[] = {
-        {"seed", required_argument, NULL, 's'}, {"seeds", required_argument, NULL, 'n'},
-        {"from", required_argument, NULL, 'f'}, {"faulty", required_argument, NULL, 'F'},
-        {"calm", required_argument, NULL, 'C'}, {"verbose", no_argument, NULL, 'v'},
-        {"help", no_argument, NULL, 'h'},       {0}};
+    static const struct option names[] = {{"seed", required_argument, NULL, 's'},
+                                          {"seeds", required_argument, NULL, 'n'},
+                                          {"from", required_argument, NULL, 'f'},
+                                          {"faulty", required_argument, NULL, 'F'},
+                                          {"calm", required_argument, NULL, 'C'},
+                                          {"verbose", no_argument, NULL, 'v'},
+                                          {"history", required_argument, NULL, 'H'},
+                                          {"help", no_argument, NULL, 'h'},
+                                          {0}};
     for (int o; (o = getopt_long(argc, argv, "", names, NULL)) != -1;) {
         switch (o) {
         case 's':
@@ -87,6 +96,9 @@ int main(int argc, char **argv) {
             break;
         case 'C':
             options.calm_ns = strtoull(optarg, NULL, 10) * SIM_MS;
+            break;
+        case 'H':
+            options.history = optarg;
             break;
         case 'v':
             options.verbose = true;
@@ -117,6 +129,7 @@ int main(int argc, char **argv) {
     print_summary(&sum, lives, simulated, seconds_now() - began);
     if (twice) {
         options.verbose = false;
+        options.history = NULL;
         (void)sim_live(sim, &options);
         printf("trace      %016" PRIx64 ", again %016" PRIx64 "\n", hash, sim->trace_hash);
         broken += hash != sim->trace_hash;

@@ -239,6 +239,8 @@ static void create(struct sim *sim) {
     sim->ack_ambush_rate = (uint32_t)sim_draw(sim, 3) * 100;
     sim->answer_ambush_rate = (uint32_t)sim_draw(sim, 3) * 500;
     sim->memory = sim->node_count > 1 && sim_draw(sim, 5) == 0;
+    sim->recorder.history = history_create();
+    sim->logs = sim_logs_create();
     sim->net = sim_net_create(sim);
     sim_net_set_faults(sim->net, &faults);
     for (uint32_t i = 0; i < sim->node_count; i++) {
@@ -289,6 +291,15 @@ static void destroy(struct sim *sim) {
         if (sim->machines[i].disk != NULL) sim_disk_destroy(sim->machines[i].disk);
     }
     if (sim->net != NULL) sim_net_destroy(sim->net);
+    if (sim->logs != NULL) sim_logs_destroy(sim->logs);
+    history_destroy(sim->recorder.history);
+}
+
+static void write_history(const struct sim *sim) {
+    FILE *file = fopen(sim->options.history, "w");
+    bool well = file != NULL && history_write(sim->recorder.history, file);
+    if (file != NULL) well &= fclose(file) == 0;
+    if (!well) fprintf(stderr, "sim: cannot write %s\n", sim->options.history);
 }
 
 static void round_once(struct sim *sim) {
@@ -321,8 +332,10 @@ bool sim_live(struct sim *sim, const struct sim_options *options) {
                        (unsigned long)(options->calm_ns / SIM_MS));
         sim_workload_final_check(sim->workload);
         sim_check_final(sim);
+        sim_check_history(sim);
     }
     if (!well && options->verbose) describe(sim);
+    if (options->history != NULL) write_history(sim);
     destroy(sim);
     return well;
 }
