@@ -130,7 +130,8 @@ void check_once(const struct history *h, struct verdict *verdict) {
     uint32_t asked_count = 0, entry_count = 0;
     for (uint32_t i = 0; i < h->operation_count; i++)
         if (wire_op_is_logged(h->operations[i].op)) asked[asked_count++] = of_operation(h, i);
-    bool whole = h->lost == 0; // else nothing can be said of what is not there
+    bool whole =
+        h->lost == 0 && h->entry_count > 0; // else nothing can be said of what is not there
     for (uint32_t i = 0; i < h->entry_count; i++) {
         if (wire_op_is_logged(h->entries[i].op)) entries[entry_count++] = of_entry(h, i);
         whole &= h->entries[i].term != 0;

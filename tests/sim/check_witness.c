@@ -175,8 +175,8 @@ static int by_time(const void *a, const void *b) {
 
 // Refused before anything was executed: it has no index.
 static bool has_index(const struct history_operation *o) {
-    return o->returned_ns != 0 && o->status != WIRE_NOT_LEADER && o->status != WIRE_BUSY &&
-           o->status != WIRE_BAD_REQUEST && o->status != WIRE_TOO_LARGE;
+    return o->returned_ns != 0 && o->index != 0 && o->status != WIRE_NOT_LEADER &&
+           o->status != WIRE_BUSY && o->status != WIRE_BAD_REQUEST && o->status != WIRE_TOO_LARGE;
 }
 
 static void real_time(const struct history *h, struct verdict *verdict) {
@@ -233,7 +233,7 @@ void check_witness(const struct history *h, struct verdict *verdict) {
         if (committed(h, o->index)) {
             next[i] = first[o->index];
             first[o->index] = i + 1;
-        } else if (o->index != 0 && h->lost == 0) {
+        } else if (h->entry_count > 0 && h->lost == 0) {
             refuse(verdict,
                    "client %u: %s %s is answered for index %lu, which no node ever committed",
                    o->client, history_op_name(o->op), name_of(h, o->name), U(o->index));

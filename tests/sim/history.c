@@ -107,7 +107,8 @@ const char *history_op_name(uint16_t op) {
 }
 
 static void number(FILE *file, const char *key, uint64_t value) {
-    if (value != 0) fprintf(file, ",\"%s\":%" PRIu64, key, value);
+    // Signed, since readers of JSON know no larger numbers: the wait without end is -1.
+    if (value != 0) fprintf(file, ",\"%s\":%" PRId64, key, (int64_t)value);
 }
 
 static void name(const struct history *history, FILE *file, uint8_t number_of) {
@@ -133,10 +134,7 @@ static void write_operation(const struct history *history, FILE *file,
     number(file, "sequence", o->sequence);
     number(file, "lease", o->lease);
     number(file, "token", o->token);
-    if (o->op == WIRE_OP_LOCK_ACQUIRE && o->amount == WIRE_WAIT_FOREVER)
-        fprintf(file, ",\"amount\":-1");
-    else
-        number(file, "amount", o->amount);
+    number(file, "amount", o->amount);
     fprintf(file, ",\"invoked\":%" PRIu64, o->invoked_ns);
     if (o->returned_ns != 0) {
         fprintf(file, ",\"returned\":%" PRIu64 ",\"status\":%u", o->returned_ns, o->status);
@@ -159,10 +157,7 @@ static void write_entry(const struct history *history, FILE *file, uint32_t at) 
     number(file, "sequence", e->sequence);
     number(file, "lease", e->lease);
     number(file, "token", e->token);
-    if (e->op == WIRE_OP_LOCK_ACQUIRE && e->amount == WIRE_WAIT_FOREVER)
-        fprintf(file, ",\"amount\":-1");
-    else
-        number(file, "amount", e->amount);
+    number(file, "amount", e->amount);
     parts(history, file, e->parts, e->part_count);
     fprintf(file, "}\n");
 }

@@ -32,7 +32,7 @@ static bool take_op(const json_t *record, uint16_t *op) {
     return false;
 }
 
-// An absent number is 0; -1 is the wait without end.
+// An absent number is 0; numbers from 2^63 on are written as negative ones.
 static uint64_t number(const json_t *record, const char *key) {
     return (uint64_t)json_integer_value(json_object_get(record, key));
 }
