@@ -16,9 +16,9 @@
 #include "check.h"
 #include "conclave_wire.h"
 
-#define LINEAR_MAX   4096u // required operations of a name
-#define LINEAR_STEPS 60000u
-#define MEMO         (1u << 17)
+#define LINEAR_MAX   8192u // required operations of a name
+#define LINEAR_STEPS 40000u
+#define MEMO         (1u << 16)
 #define QUEUE_MAX    24u
 #define NOBODY       0u
 #define MS           1000000ull
@@ -41,8 +41,8 @@ struct step {
     uint64_t from_ns;
     uint16_t op;
     uint16_t lease;
-    bool required;
     bool done;
+    uint32_t next; // OP_TIMEOUT: the lease's next of them, or NONE
 };
 
 struct event { // of a required operation, in order of time
@@ -55,6 +55,7 @@ struct event { // of a required operation, in order of time
 struct frame {
     struct state state; // before
     uint32_t event;     // NONE: an optional one
+    uint32_t choice;    // then: which of those that were open
     uint32_t step;
 };
 
@@ -66,8 +67,14 @@ struct search {
     uint32_t event_count;
     struct frame *frames;
     uint32_t depth;
-    uint64_t *leases; // by number
+    // Leases are numbered anew for each name, from 1, as they are met in it.
     uint16_t lease_count;
+    uint16_t number[HISTORY_ENTRIES + 1];   // by lease; 0: not met
+    uint64_t end_ns[HISTORY_ENTRIES + 1];   // by lease: when it can first end by itself
+    uint32_t leases[HISTORY_ENTRIES + 1];   // by number less one
+    uint32_t ends[HISTORY_ENTRIES + 1];     // by number: its step
+    uint32_t timeouts[HISTORY_ENTRIES + 1]; // by number: its first step of this kind, or NONE
+    uint32_t unanswered;                    // steps, from `optional` on
     uint64_t done_hash;
     uint64_t *memo;
     uint32_t *memo_used; // places, so that they can be emptied
@@ -82,14 +89,15 @@ static uint64_t mix(uint64_t z) {
 }
 
 static uint16_t lease_number(struct search *s, uint64_t lease) {
-    for (uint16_t i = s->lease_count; i-- > 0;)
-        if (s->leases[i] == lease) return (uint16_t)(i + 1);
-    if (s->lease_count == UINT16_MAX - 1) {
+    if (lease > HISTORY_ENTRIES || s->lease_count == UINT16_MAX - 1) {
         s->beyond = true;
         return 1;
     }
-    s->leases[s->lease_count++] = lease;
-    return s->lease_count;
+    if (s->number[lease] == 0) {
+        s->leases[s->lease_count++] = (uint32_t)lease;
+        s->number[lease] = s->lease_count;
+    }
+    return s->number[lease];
 }
 
 // ---------------------------------------------------------------- the lock
@@ -258,23 +266,47 @@ static bool is_new(struct search *s, const struct state *q, uint32_t step) {
 }
 
 static void push(struct search *s, struct state *q, const struct state *after, uint32_t event,
-                 uint32_t step) {
-    s->frames[s->depth++] = (struct frame){*q, event, step};
+                 uint32_t choice, uint32_t step) {
+    s->frames[s->depth++] = (struct frame){*q, event, choice, step};
     s->steps[step].done = true;
     s->done_hash ^= mix(step + 1);
     if (event != NONE) lift(s, event, true);
     *q = *after;
 }
 
-// The next way on from here, behind candidate (event, step). False: there is none.
-static bool advance(struct search *s, struct state *q, uint32_t event, uint32_t step) {
-    uint32_t tail = s->event_count + 1;
+// Optional steps that could change this state, by number: those never answered, and for each lease
+// that holds or waits its end and the end of a wait. NONE: that choice is not open; a number too
+// high: LAST.
+#define LAST (UINT32_MAX - 1)
+static uint32_t optional_step(const struct search *s, const struct state *q, uint32_t choice,
+                              uint64_t limit_ns) {
+    uint32_t at = NONE;
+    if (choice < s->unanswered) {
+        at = s->optional + choice;
+    } else {
+        uint32_t who = (choice - s->unanswered) / 2;
+        if (who > q->waiters) return LAST;
+        uint16_t lease = who == 0 ? q->holder : q->queue[who - 1];
+        if (lease == NOBODY) return NONE;
+        at = (choice - s->unanswered) % 2 == 0 ? s->ends[lease] : s->timeouts[lease];
+        while (at != NONE && s->steps[at].op == OP_TIMEOUT &&
+               (s->steps[at].done || s->steps[at].from_ns > limit_ns))
+            at = s->steps[at].next;
+    }
+    if (at == NONE || s->steps[at].done || s->steps[at].from_ns > limit_ns) return NONE;
+    return at;
+}
+
+// The next way on from here: required ones from `event`, then optional ones from `choice`. False:
+// there is none.
+static bool advance(struct search *s, struct state *q, uint32_t event, uint32_t choice) {
+    uint32_t tail = s->event_count + 1, step;
     for (; event != NONE && event != tail && !s->events[event].returns;
          event = s->events[event].next) {
         uint32_t at = s->events[event].step;
         struct state after = *q;
         if (!step_required(s, &after, &s->steps[at]) || !is_new(s, &after, at)) continue;
-        push(s, q, &after, event, at);
+        push(s, q, &after, event, 0, at);
         return true;
     }
     uint64_t limit_ns = UINT64_MAX; // of the first answer that is still to come
@@ -283,12 +315,11 @@ static bool advance(struct search *s, struct state *q, uint32_t event, uint32_t 
         limit_ns = s->events[e].at_ns;
         break;
     }
-    for (; step < s->step_count; step++) {
-        const struct step *optional = &s->steps[step];
-        if (optional->done || optional->from_ns > limit_ns) continue;
+    for (; (step = optional_step(s, q, choice, limit_ns)) != LAST; choice++) {
+        if (step == NONE) continue;
         struct state after = *q;
-        if (!step_optional(s, &after, optional) || !is_new(s, &after, step)) continue;
-        push(s, q, &after, NONE, step);
+        if (!step_optional(s, &after, &s->steps[step]) || !is_new(s, &after, step)) continue;
+        push(s, q, &after, NONE, choice, step);
         return true;
     }
     return false;
@@ -298,11 +329,11 @@ static bool advance(struct search *s, struct state *q, uint32_t event, uint32_t 
 // reached.
 static int find_order(struct search *s, uint32_t *deepest) {
     struct state q = {0};
-    uint32_t tail = s->event_count + 1, from = s->events[0].next, optional = s->optional, far = 0;
+    uint32_t tail = s->event_count + 1, from = s->events[0].next, choice = 0, far = 0;
     for (uint32_t steps = 0; s->events[0].next != tail; steps++) {
         if (s->beyond || steps == LINEAR_STEPS) return -1;
-        if (advance(s, &q, from, optional)) {
-            from = s->events[0].next, optional = s->optional;
+        if (advance(s, &q, from, choice)) {
+            from = s->events[0].next, choice = 0;
             for (uint32_t e = from; e != tail && e > far; e = s->events[e].next) {
                 if (!s->events[e].returns) continue;
                 far = e, *deepest = s->events[e].step;
@@ -317,7 +348,7 @@ static int find_order(struct search *s, uint32_t *deepest) {
         s->done_hash ^= mix(frame->step + 1);
         if (frame->event != NONE) lift(s, frame->event, false);
         from = frame->event != NONE ? s->events[frame->event].next : NONE;
-        optional = frame->event != NONE ? s->optional : frame->step + 1;
+        choice = frame->event != NONE ? 0 : frame->choice + 1;
     }
     return 1;
 }
@@ -325,39 +356,20 @@ static int find_order(struct search *s, uint32_t *deepest) {
 // ---------------------------------------------------------------- a name's operations
 
 static void add(struct search *s, uint16_t op, const struct history_operation *o, uint64_t lease,
-                uint64_t from_ns, bool required) {
-    s->steps[s->step_count++] = (struct step){.o = o,
-                                              .op = op,
-                                              .lease = lease == 0 ? NOBODY : lease_number(s, lease),
-                                              .from_ns = from_ns,
-                                              .required = required};
+                uint64_t from_ns) {
+    s->steps[s->step_count++] = (struct step){
+        .o = o,
+        .op = op,
+        .lease = lease == 0 ? NOBODY : lease_number(s, lease),
+        .from_ns = from_ns,
+        .next = NONE,
+    };
 }
 
 static bool of_name(const struct search *s, const struct history_operation *o, uint8_t name) {
-    if (o->op == WIRE_OP_LEASE_REVOKE) {
-        for (uint16_t i = 0; i < s->lease_count; i++)
-            if (s->leases[i] == o->lease) return true;
-        return false;
-    }
+    if (o->op == WIRE_OP_LEASE_REVOKE)
+        return o->lease <= HISTORY_ENTRIES && s->number[o->lease] != 0;
     return o->name == name && o->op != HISTORY_OP_EVENT;
-}
-
-// The earliest moment at which a lease can end by itself: TTL after the last renewal that was
-// acknowledged had been asked for.
-static void add_ends(struct search *s) {
-    uint64_t *end_ns = calloc(s->lease_count + 1u, sizeof *end_ns);
-    for (uint32_t i = 0; i < s->h->operation_count; i++) {
-        const struct history_operation *o = &s->h->operations[i];
-        bool grants = o->op == WIRE_OP_LEASE_GRANT;
-        if (!grants && o->op != WIRE_OP_LEASE_KEEPALIVE) continue;
-        if (o->returned_ns == 0 || o->status != WIRE_OK) continue;
-        uint64_t lease = grants ? o->answer_token : o->lease;
-        for (uint16_t k = 0; k < s->lease_count; k++)
-            if (s->leases[k] == lease) end_ns[k] = o->invoked_ns + o->answer_amount * MS;
-    }
-    for (uint16_t k = 0; k < s->lease_count; k++)
-        add(s, OP_END, NULL, s->leases[k], end_ns[k], false);
-    free(end_ns);
 }
 
 // An answer that says nothing of what became of the question is none.
@@ -365,25 +377,58 @@ static bool answered(const struct history_operation *o) {
     return o->returned_ns != 0 && o->status != WIRE_STALE_SEQUENCE && o->status != WIRE_NO_SESSION;
 }
 
+// The earliest moment at which a lease can end by itself: TTL after the last renewal that was
+// acknowledged had been asked for.
+static void find_ends(struct search *s) {
+    memset(s->end_ns, 0, sizeof s->end_ns);
+    for (uint32_t i = 0; i < s->h->operation_count; i++) {
+        const struct history_operation *o = &s->h->operations[i];
+        bool grants = o->op == WIRE_OP_LEASE_GRANT;
+        if (!grants && o->op != WIRE_OP_LEASE_KEEPALIVE) continue;
+        if (o->returned_ns == 0 || o->status != WIRE_OK) continue;
+        uint64_t lease = grants ? o->answer_token : o->lease;
+        if (lease <= HISTORY_ENTRIES) s->end_ns[lease] = o->invoked_ns + o->answer_amount * MS;
+    }
+}
+
+static void meet_leases(struct search *s, uint8_t name) {
+    for (uint32_t i = 0; i < s->h->operation_count; i++) {
+        const struct history_operation *o = &s->h->operations[i];
+        if (o->name != name) continue;
+        if (o->op == WIRE_OP_LOCK_ACQUIRE) (void)lease_number(s, o->lease);
+        for (uint32_t k = 0; k < o->part_count; k++)
+            (void)lease_number(s, s->h->parts[o->parts + k].b);
+    }
+}
+
 static void gather(struct search *s, uint8_t name) {
     const struct history *h = s->h;
-    for (uint32_t i = 0; i < h->operation_count; i++) // whose leases are they?
-        if (h->operations[i].name == name && h->operations[i].op == WIRE_OP_LOCK_ACQUIRE)
-            (void)lease_number(s, h->operations[i].lease);
+    meet_leases(s, name);
     for (uint32_t i = 0; i < h->operation_count; i++) {
         const struct history_operation *o = &h->operations[i];
-        if (answered(o) && of_name(s, o, name)) add(s, o->op, o, o->lease, o->invoked_ns, true);
+        if (answered(o) && of_name(s, o, name)) add(s, o->op, o, o->lease, o->invoked_ns);
     }
     s->optional = s->step_count;
     for (uint32_t i = 0; i < h->operation_count; i++) {
         const struct history_operation *o = &h->operations[i];
-        if (!of_name(s, o, name)) continue;
-        if (!answered(o) && !wire_op_is_read(o->op))
-            add(s, o->op, o, o->lease, o->invoked_ns, false);
-        if (o->op == WIRE_OP_LOCK_ACQUIRE && o->amount != 0 && o->amount != WIRE_WAIT_FOREVER)
-            add(s, OP_TIMEOUT, o, o->lease, o->invoked_ns + o->amount * (MS - MS / 1000), false);
+        if (!answered(o) && !wire_op_is_read(o->op) && of_name(s, o, name))
+            add(s, o->op, o, o->lease, o->invoked_ns);
     }
-    add_ends(s);
+    s->unanswered = s->step_count - s->optional;
+    for (uint16_t k = 1; k <= s->lease_count; k++) {
+        s->ends[k] = s->step_count;
+        s->timeouts[k] = NONE;
+        add(s, OP_END, NULL, s->leases[k - 1], s->end_ns[s->leases[k - 1]]);
+    }
+    for (uint32_t i = h->operation_count; i-- > 0;) { // so that the first is first in its chain
+        const struct history_operation *o = &h->operations[i];
+        if (o->name != name || o->op != WIRE_OP_LOCK_ACQUIRE) continue;
+        if (o->amount == 0 || o->amount == WIRE_WAIT_FOREVER) continue;
+        uint16_t lease = lease_number(s, o->lease);
+        add(s, OP_TIMEOUT, o, o->lease, o->invoked_ns + o->amount * (MS - MS / 1000));
+        s->steps[s->step_count - 1].next = s->timeouts[lease];
+        s->timeouts[lease] = s->step_count - 1;
+    }
 }
 
 static int by_time(const void *a, const void *b) {
@@ -409,11 +454,12 @@ static void line_up(struct search *s) {
 }
 
 static void check_name(struct search *s, uint8_t name, struct verdict *verdict) {
-    s->step_count = s->depth = s->lease_count = 0;
+    while (s->lease_count > 0) s->number[s->leases[--s->lease_count]] = 0;
+    s->step_count = s->depth = 0;
     s->done_hash = 0;
     s->beyond = false;
     gather(s, name);
-    if (s->optional > LINEAR_MAX) {
+    if (s->optional > LINEAR_MAX || s->beyond) {
         verdict->undecided += s->optional;
         return;
     }
@@ -438,20 +484,26 @@ void check_linear(const struct history *h, struct verdict *verdict) {
         verdict->undecided = h->operation_count;
         return;
     }
-    size_t room = 3 * (size_t)h->operation_count + 8;
-    struct search s = {.h = h};
-    s.steps = malloc(room * sizeof *s.steps);
-    s.events = malloc(room * sizeof *s.events);
-    s.frames = malloc(room * sizeof *s.frames);
-    s.leases = malloc(room * sizeof *s.leases);
-    s.memo = calloc(MEMO, sizeof *s.memo);
-    s.memo_used = malloc(MEMO * sizeof *s.memo_used);
+    // Of each operation at most an answer, a time-out and a lease's end; each reads at most
+    // part_count leases.
+    size_t room = 2 * (size_t)h->operation_count + h->part_count + 8;
+    struct search *s = malloc(sizeof *s);
+    s->h = h;
+    s->lease_count = 0;
+    s->memo_count = 0;
+    memset(s->number, 0, sizeof s->number);
+    find_ends(s);
+    s->steps = malloc(2 * room * sizeof *s->steps);
+    s->events = malloc(room * sizeof *s->events);
+    s->frames = malloc(room * sizeof *s->frames);
+    s->memo = calloc(MEMO, sizeof *s->memo);
+    s->memo_used = malloc(MEMO * sizeof *s->memo_used);
     for (uint32_t n = 0; n < h->name_count && !verdict->broken; n++)
-        check_name(&s, (uint8_t)n, verdict);
-    free(s.steps);
-    free(s.events);
-    free(s.frames);
-    free(s.leases);
-    free(s.memo);
-    free(s.memo_used);
+        check_name(s, (uint8_t)n, verdict);
+    free(s->steps);
+    free(s->events);
+    free(s->frames);
+    free(s->memo);
+    free(s->memo_used);
+    free(s);
 }
