@@ -69,7 +69,7 @@ static bool run(struct sim *sim, const struct sim_options *options) {
 
 int main(int argc, char **argv) {
     struct sim_options options = {.seed = 1, .faulty_ns = 4000 * SIM_MS, .calm_ns = 6000 * SIM_MS};
-    uint64_t lives = 20;
+    uint64_t lives = 20, broken = 0;
     bool twice = false;
     static const struct option names[] = {{"seed", required_argument, NULL, 's'},
                                           {"seeds", required_argument, NULL, 'n'},
@@ -103,18 +103,15 @@ int main(int argc, char **argv) {
         case 'v':
             options.verbose = true;
             break;
-        case 'h':
-            fputs(help, stdout);
-            return 0;
         default:
-            fputs(help, stderr);
-            return 2;
+            fputs(help, o == 'h' ? stdout : stderr);
+            return o == 'h' ? 0 : 2;
         }
     }
     struct sim *sim = calloc(1, sizeof *sim);
     struct sim_stats sum = {0};
     double began = seconds_now(), simulated = 0;
-    uint64_t broken = 0, first = options.seed;
+    uint64_t first = options.seed;
     for (uint64_t i = 0; i < lives; i++) {
         options.seed = first + i;
         broken += !run(sim, &options);
@@ -128,8 +125,7 @@ int main(int argc, char **argv) {
     if (isatty(STDERR_FILENO) && !options.verbose) fprintf(stderr, "\r%40s\r", "");
     print_summary(&sum, lives, simulated, seconds_now() - began);
     if (twice) {
-        options.verbose = false;
-        options.history = NULL;
+        options.verbose = false, options.history = NULL;
         (void)sim_live(sim, &options);
         printf("trace      %016" PRIx64 ", again %016" PRIx64 "\n", hash, sim->trace_hash);
         broken += hash != sim->trace_hash;
