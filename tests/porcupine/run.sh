@@ -3,13 +3,15 @@
 #
 #   run.sh SIM SOURCES [SEEDS]     SIM: the simulator; SOURCES: tests/; exit 77: skipped, and why
 set -euo pipefail
-sim=$(realpath "$1") sources=$2 seeds=${3:-20}
+sim=$(realpath "$1") sources=$2 seeds=${3:-12}
 
 skip() {
     echo "SKIPPED: $1: the histories were NOT judged by a second opinion" >&2
     exit 77
 }
 command -v go > /dev/null || skip "Go is not installed"
+version=$(go env GOVERSION)
+printf '%s\n' go1.22 "$version" | sort --check=quiet --version-sort || skip "$version is older than go1.22"
 work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT
 cd "$sources/porcupine"

@@ -75,6 +75,12 @@ struct client {
         uint32_t name;
     } old[CLIENT_OLD]; // what it held once
     uint32_t old_count;
+    struct { // a lease nobody keeps, with a place in a queue
+        uint64_t id;
+        uint64_t ttl_ms;
+        uint64_t asked_ns, over_ns;
+        bool asked;
+    } ghost;
 };
 
 struct sim_workload {
@@ -269,6 +275,7 @@ static void begin_life(struct client *client) {
     memset(memory, 0, bytes);
     client->core = core_create(memory, &options, client_clock(client));
     client->task_count = 1 + (uint32_t)sim_draw(sim, CLIENT_TASKS);
+    memset(&client->ghost, 0, sizeof client->ghost);
     for (uint32_t i = 0; i < CLIENT_LEASES; i++)
         client->leases[i] = (struct lease){.client = client, .next_ns = sim->now_ns};
     for (uint32_t i = 0; i < client->task_count; i++) {
@@ -338,6 +345,48 @@ static void give_lock(struct task *task) {
     }
 }
 
+// A short lease that is left to die in a queue, or holding. At about the moment it is over it is
+// renewed, or the lock it waits for, of the same client, is given back: then it must be passed
+// over.
+static void on_ghost(void *context, const struct core_result *result) {
+    struct client *client = context;
+    struct sim *sim = client->sim;
+    char text[16];
+    client->ghost.asked = false;
+    if (result->status != WIRE_OK) return;
+    client->ghost.id = result->token;
+    uint64_t ttl_ns = client->ghost.ttl_ms * SIM_MS;
+    client->ghost.over_ns =
+        client->ghost.asked_ns + ttl_ns + ttl_ns / 1000 + sim_draw(sim, SIM_MS / 2);
+    uint32_t name = (uint32_t)sim_draw(sim, SIM_NAMES);
+    for (uint32_t i = 0; i < client->task_count; i++) {
+        struct task *task = &client->tasks[i];
+        if (task->stage != STAGE_HOLDING) continue;
+        name = task->name;
+        task->next_ns = client->ghost.over_ns;
+    }
+    uint32_t length = sim_workload_name(name, text);
+    (void)core_acquire(client->core, client_clock(client), text, length, client->ghost.id,
+                       WIRE_WAIT_FOREVER, NULL, NULL);
+}
+
+static void raise_ghost(struct client *client) {
+    if (client->ghost.asked || client->ghost.id != 0) return;
+    client->ghost.ttl_ms = 10 + sim_draw(client->sim, 150);
+    client->ghost.asked_ns = client->sim->now_ns;
+    struct core_call call = {.op = WIRE_OP_LEASE_GRANT, .amount = client->ghost.ttl_ms};
+    client->ghost.asked =
+        core_start(client->core, client_clock(client), &call, on_ghost, client) == WIRE_OK;
+}
+
+static void renew_ghost(struct client *client) {
+    if (client->ghost.id == 0 || client->sim->now_ns < client->ghost.over_ns) return;
+    struct core_call call = {.op = WIRE_OP_LEASE_KEEPALIVE, .lease = client->ghost.id};
+    if (sim_draw(client->sim, 2) == 0)
+        (void)core_start(client->core, client_clock(client), &call, NULL, NULL);
+    client->ghost.id = 0;
+}
+
 // What programs should not do, and may: none of it may harm anybody else.
 static void do_mischief(struct client *client) {
     struct sim *sim = client->sim;
@@ -352,7 +401,7 @@ static void do_mischief(struct client *client) {
     for (uint32_t i = 0; i < client->task_count; i++)
         mine |= client->tasks[i].stage >= STAGE_ACQUIRING && client->tasks[i].token == token;
     struct core_call call = {.name = name, .name_length = (uint8_t)length};
-    switch (sim_draw(sim, 6)) {
+    switch (sim_draw(sim, 8)) {
     case 0: // a release of what it held once, or of what nobody was ever given
         if (!mine) (void)core_release(client->core, now_ns, name, length, token, NULL, NULL);
         return;
@@ -367,6 +416,10 @@ static void do_mischief(struct client *client) {
         give_up_lease(&client->leases[sim_draw(sim, CLIENT_LEASES)]);
         return;
     case 4:
+    case 5:
+        raise_ghost(client);
+        return;
+    case 6:
         call.op = sim_draw(sim, 2) == 0 ? WIRE_OP_LOCK_HOLDERS : WIRE_OP_LOCK_QUEUE;
         break;
     default:
@@ -378,6 +431,7 @@ static void do_mischief(struct client *client) {
 
 static void act(struct client *client) {
     struct sim *sim = client->sim;
+    renew_ghost(client);
     for (uint32_t i = 0; i < (client->task_count + 1) / 2; i++) {
         struct lease *lease = &client->leases[i];
         if (lease->id == 0 && !lease->leasing && sim->now_ns >= lease->next_ns) take_lease(lease);
@@ -548,7 +602,7 @@ struct sim_workload *sim_workload_create(struct sim *sim) {
     workload->sim = sim;
     workload->client_count = 2 + (uint32_t)sim_draw(sim, SIM_CLIENTS_MAX - 1);
     workload->death_rate = (uint32_t)sim_draw(sim, 3) * 10;
-    workload->mischief_rate = (uint32_t)sim_draw(sim, 3) * 50000;
+    workload->mischief_rate = (uint32_t)sim_draw(sim, 3) * 100000;
     for (uint32_t i = 0; i < workload->client_count; i++) {
         struct client *client = &workload->clients[i];
         client->sim = sim;
