@@ -12,86 +12,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "core.h"
-#include "sim_internal.h"
-
-#define CLIENT_LOCKS  8u
-#define CLIENT_CALLS  128u // of a task; far more than can be open
-#define CLIENT_TASKS  3u
-#define CLIENT_LEASES 2u
-#define CLIENT_OLD    8u // tokens remembered for mischief
-
-enum stage { STAGE_NO_LEASE, STAGE_FREE, STAGE_ACQUIRING, STAGE_HOLDING, STAGE_RELEASING };
-
-struct client;
-struct task;
-
-// What an operation was begun for. When the task has turned to something else meanwhile (its lease
-// ran out), the late answer is not taken for that of the newer operation.
-struct call {
-    struct task *task;
-    uint64_t number;
-};
-
-struct lease {
-    struct client *client;
-    uint64_t id;      // 0: none
-    bool leasing;     // asked for
-    uint64_t next_ns; // when another is asked for
-};
-
-struct task { // one lock at a time
-    struct client *client;
-    struct lease *lease;
-    enum stage stage;
-    uint32_t name; // acquiring, holding or releasing
-    uint64_t token;
-    bool doubled;         // its release was sent twice
-    uint64_t next_ns;     // when it does something again
-    uint64_t begun_ns;    // of the operation that is open
-    uint64_t call_number; // of the operation that is open
-    struct call calls[CLIENT_CALLS];
-    struct { // token 0: nothing is believed
-        uint64_t token, from_ns, until_ns;
-        uint32_t name;
-    } belief;
-};
-
-struct client {
-    struct sim *sim;
-    struct sim_workload *workload;
-    uint32_t number;
-    uint64_t endpoint;
-    struct port *port;
-    struct core *core;          // NULL between two lives
-    struct sim_machine machine; // its clock; nothing else of it is used
-    uint64_t next_ns;           // when it lives again
-    uint64_t completed_from_ns; // begin of the newest operation that completed well
-    struct lease leases[CLIENT_LEASES];
-    uint32_t task_count;
-    struct task tasks[CLIENT_TASKS];
-    struct {
-        uint64_t token, lease;
-        uint32_t name;
-    } old[CLIENT_OLD]; // what it held once
-    uint32_t old_count;
-    struct { // a lease nobody keeps, with a place in a queue
-        uint64_t id;
-        uint64_t ttl_ms;
-        uint64_t asked_ns, over_ns;
-        bool asked;
-    } ghost;
-};
-
-struct sim_workload {
-    struct sim *sim;
-    uint32_t client_count;
-    struct client clients[SIM_CLIENTS_MAX];
-    uint64_t newest_token[SIM_NAMES]; // of a hold that was believed
-    uint32_t death_rate;
-    uint32_t mischief_rate; // per million operations
-    bool calm;
-};
+#include "sim_client.h"
 
 uint32_t sim_workload_name(uint32_t number, char name[16]) {
     memcpy(name, "lock/0", 7);
@@ -99,7 +20,7 @@ uint32_t sim_workload_name(uint32_t number, char name[16]) {
     return 6;
 }
 
-static uint64_t client_clock(struct client *client) {
+uint64_t client_clock(struct client *client) {
     return sim_clock(client->sim, &client->machine);
 }
 
@@ -163,7 +84,7 @@ static void on_leased(void *context, const struct core_result *result) {
     }
 }
 
-static void give_up_lease(struct lease *lease) {
+void client_give_up_lease(struct lease *lease) {
     struct client *client = lease->client;
     if (lease->id == 0) return;
     (void)core_lease_close(client->core, client_clock(client), lease->id, NULL, NULL);
@@ -216,7 +137,8 @@ static void on_acquired(void *context, const struct core_result *result) {
         return;
     case WIRE_UNKNOWN:
         sim->stats.unknown++;
-        give_up_lease(task->lease); // it may be ours: only the lease's end makes sure it is not
+        client_give_up_lease(
+            task->lease); // it may be ours: only the lease's end makes sure it is not
         return;
     default:
         finished(task, STAGE_FREE, 50 * SIM_MS);
@@ -237,7 +159,7 @@ static void on_released(void *context, const struct core_result *result) {
     }
     if (result->status == WIRE_UNKNOWN || result->status == CORE_TIMEOUT) {
         sim->stats.unknown++;
-        give_up_lease(task->lease);
+        client_give_up_lease(task->lease);
         return;
     }
     // The lease was alive when the release was sent, so the grant must have been there, unless the
@@ -345,93 +267,9 @@ static void give_lock(struct task *task) {
     }
 }
 
-// A short lease that is left to die in a queue, or holding. At about the moment it is over it is
-// renewed, or the lock it waits for, of the same client, is given back: then it must be passed
-// over.
-static void on_ghost(void *context, const struct core_result *result) {
-    struct client *client = context;
-    struct sim *sim = client->sim;
-    char text[16];
-    client->ghost.asked = false;
-    if (result->status != WIRE_OK) return;
-    client->ghost.id = result->token;
-    uint64_t ttl_ns = client->ghost.ttl_ms * SIM_MS;
-    client->ghost.over_ns =
-        client->ghost.asked_ns + ttl_ns + ttl_ns / 1000 + sim_draw(sim, SIM_MS / 2);
-    uint32_t name = (uint32_t)sim_draw(sim, SIM_NAMES);
-    for (uint32_t i = 0; i < client->task_count; i++) {
-        struct task *task = &client->tasks[i];
-        if (task->stage != STAGE_HOLDING) continue;
-        name = task->name;
-        task->next_ns = client->ghost.over_ns;
-    }
-    uint32_t length = sim_workload_name(name, text);
-    (void)core_acquire(client->core, client_clock(client), text, length, client->ghost.id,
-                       WIRE_WAIT_FOREVER, NULL, NULL);
-}
-
-static void raise_ghost(struct client *client) {
-    if (client->ghost.asked || client->ghost.id != 0) return;
-    client->ghost.ttl_ms = 10 + sim_draw(client->sim, 150);
-    client->ghost.asked_ns = client->sim->now_ns;
-    struct core_call call = {.op = WIRE_OP_LEASE_GRANT, .amount = client->ghost.ttl_ms};
-    client->ghost.asked =
-        core_start(client->core, client_clock(client), &call, on_ghost, client) == WIRE_OK;
-}
-
-static void renew_ghost(struct client *client) {
-    if (client->ghost.id == 0 || client->sim->now_ns < client->ghost.over_ns) return;
-    struct core_call call = {.op = WIRE_OP_LEASE_KEEPALIVE, .lease = client->ghost.id};
-    if (sim_draw(client->sim, 2) == 0)
-        (void)core_start(client->core, client_clock(client), &call, NULL, NULL);
-    client->ghost.id = 0;
-}
-
-// What programs should not do, and may: none of it may harm anybody else.
-static void do_mischief(struct client *client) {
-    struct sim *sim = client->sim;
-    uint64_t now_ns = client_clock(client);
-    uint32_t at = (uint32_t)sim_draw(sim, CLIENT_OLD);
-    char name[16];
-    uint64_t token = client->old[at].token;
-    if (token == 0) return;
-    sim->stats.mischief++;
-    uint32_t length = sim_workload_name(client->old[at].name, name);
-    bool mine = false; // now
-    for (uint32_t i = 0; i < client->task_count; i++)
-        mine |= client->tasks[i].stage >= STAGE_ACQUIRING && client->tasks[i].token == token;
-    struct core_call call = {.name = name, .name_length = (uint8_t)length};
-    switch (sim_draw(sim, 8)) {
-    case 0: // a release of what it held once, or of what nobody was ever given
-        if (!mine) (void)core_release(client->core, now_ns, name, length, token, NULL, NULL);
-        return;
-    case 1: // a right token for a wrong name
-        length = sim_workload_name((client->old[at].name + 1) % SIM_NAMES, name);
-        (void)core_release(client->core, now_ns, name, length, token, NULL, NULL);
-        return;
-    case 2: // a lease that is over, as a rule
-        call = (struct core_call){.op = WIRE_OP_LEASE_KEEPALIVE, .lease = client->old[at].lease};
-        break;
-    case 3: // while it holds, perhaps
-        give_up_lease(&client->leases[sim_draw(sim, CLIENT_LEASES)]);
-        return;
-    case 4:
-    case 5:
-        raise_ghost(client);
-        return;
-    case 6:
-        call.op = sim_draw(sim, 2) == 0 ? WIRE_OP_LOCK_HOLDERS : WIRE_OP_LOCK_QUEUE;
-        break;
-    default:
-        call = (struct core_call){.op = WIRE_OP_LEASE_TTL, .lease = client->old[at].lease};
-        break;
-    }
-    (void)core_start(client->core, now_ns, &call, NULL, NULL);
-}
-
 static void act(struct client *client) {
     struct sim *sim = client->sim;
-    renew_ghost(client);
+    mischief_renew_ghost(client);
     for (uint32_t i = 0; i < (client->task_count + 1) / 2; i++) {
         struct lease *lease = &client->leases[i];
         if (lease->id == 0 && !lease->leasing && sim->now_ns >= lease->next_ns) take_lease(lease);
@@ -440,7 +278,7 @@ static void act(struct client *client) {
         struct task *task = &client->tasks[i];
         if (sim->now_ns < task->next_ns) continue;
         if (task->stage != STAGE_FREE && task->stage != STAGE_HOLDING) continue; // engine answers
-        if (sim_chance(sim, client->workload->mischief_rate)) do_mischief(client);
+        if (sim_chance(sim, client->workload->mischief_rate)) mischief_do(client);
         if (task->stage == STAGE_FREE)
             take_lock(task);
         else if (task->stage == STAGE_HOLDING)
