@@ -25,6 +25,7 @@ static const char help[] =
     "  --nodes N, --clients N   so many, instead of as drawn from the seed\n"
     "  --without A,B  switches these faults off; `--without help` names all\n"
     "  --check-wake   polls all who are not due: they must do nothing\n"
+    "  --history FILE write what clients asked and were told, as JSON lines (one life)\n"
     "  --verbose      print what happens, in order\n\n"
     "examples: sim --seeds 2000 --jobs 2\n"
     "          sim --seed 17 --verbose\n";
@@ -67,6 +68,10 @@ static void print_summary(const struct sim_stats *s, uint64_t lives, double simu
     printf("clients    %" PRIu64 " acquires: %" PRIu64 " granted, %" PRIu64 " refused, %" PRIu64
            " unknown; %" PRIu64 " releases, %" PRIu64 " leases lost; %" PRIu64 " reads\n",
            s->requests, s->grants, s->refused, s->unknown, s->releases, s->lost_leases, s->reads);
+    printf("checked    %" PRIu64 " operations in the order of the log (%" PRIu64 " not), %" PRIu64
+           " by search (%" PRIu64 " not); %" PRIu64 " acts of mischief; %" PRIu64
+           " histories cut\n",
+           s->checked, s->unchecked, s->searched, s->not_searched, s->mischief, s->histories_cut);
 }
 
 static bool parse_without(char *names, uint64_t *without) {
@@ -86,15 +91,23 @@ static bool parse_without(char *names, uint64_t *without) {
 enum mode { MODE_MANY, MODE_ONE, MODE_SHRINK };
 
 static bool parse(int argc, char **argv, struct sim_plan *plan, enum mode *mode) {
-    static const struct option names[] = {
-        {"seed", required_argument, NULL, 's'},    {"seeds", required_argument, NULL, 'n'},
-        {"from", required_argument, NULL, 'f'},    {"jobs", required_argument, NULL, 'j'},
-        {"faulty", required_argument, NULL, 'F'},  {"calm", required_argument, NULL, 'C'},
-        {"without", required_argument, NULL, 'W'}, {"nodes", required_argument, NULL, 'N'},
-        {"clients", required_argument, NULL, 'c'}, {"check-wake", no_argument, NULL, 'w'},
-        {"twice", no_argument, NULL, 't'},         {"hashes", no_argument, NULL, 'H'},
-        {"shrink", no_argument, NULL, 'S'},        {"verbose", no_argument, NULL, 'v'},
-        {"help", no_argument, NULL, 'h'},          {0}};
+    static const struct option names[] = {{"seed", required_argument, NULL, 's'},
+                                          {"seeds", required_argument, NULL, 'n'},
+                                          {"from", required_argument, NULL, 'f'},
+                                          {"jobs", required_argument, NULL, 'j'},
+                                          {"faulty", required_argument, NULL, 'F'},
+                                          {"calm", required_argument, NULL, 'C'},
+                                          {"without", required_argument, NULL, 'W'},
+                                          {"nodes", required_argument, NULL, 'N'},
+                                          {"clients", required_argument, NULL, 'c'},
+                                          {"check-wake", no_argument, NULL, 'w'},
+                                          {"twice", no_argument, NULL, 't'},
+                                          {"hashes", no_argument, NULL, 'H'},
+                                          {"shrink", no_argument, NULL, 'S'},
+                                          {"verbose", no_argument, NULL, 'v'},
+                                          {"history", required_argument, NULL, 'y'},
+                                          {"help", no_argument, NULL, 'h'},
+                                          {0}};
     struct sim_options *options = &plan->options;
     bool shrink = false;
     for (int o; (o = getopt_long(argc, argv, "", names, NULL)) != -1;) {
@@ -139,6 +152,9 @@ static bool parse(int argc, char **argv, struct sim_plan *plan, enum mode *mode)
         case 'S':
             shrink = true;
             break;
+        case 'y':
+            options->history = optarg;
+            break;
         case 'v':
             options->verbose = true;
             break;
@@ -161,6 +177,7 @@ static void run_one(const struct sim_options *options, struct sim_tally *tally) 
     uint64_t hash;
     (void)sim_run_one(sim, options, tally, &hash, true);
     again.verbose = again.check_wake = false;
+    again.history = NULL;
     (void)sim_live(sim, &again);
     printf("trace      %016" PRIx64 ", again %016" PRIx64 "\n", hash, sim->trace_hash);
     tally->broken += hash != sim->trace_hash;

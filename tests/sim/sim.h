@@ -70,6 +70,10 @@ struct sim_stats {
     uint64_t crashes, ambushes, restarts, all_down, pauses, partitions, full_disks;
     uint64_t requests, grants, reads, releases, refused, unknown, lost_leases, expired;
     uint64_t elections, applied;
+    // Operations judged by the log's order, and by search; and those that could not be.
+    uint64_t checked, unchecked, searched, not_searched;
+    uint64_t histories_cut; // too long to be written down
+    uint64_t mischief;      // stale and doubled releases, revokes while holding and the like
 };
 
 #endif

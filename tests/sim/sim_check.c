@@ -1,8 +1,22 @@
 // What must hold of the nodes at any time: equal states at equal indices, one leader in a term, no
-// answer before its entry is committed; and at the end of a calm phase: all nodes at the same index
-// with the same content.
+// answer before its entry is committed; at the end of a calm phase: all nodes at the same index
+// with the same content; and then the checkers over the life's history (check.h). Of the logs see
+// sim_logs.c.
+#include <stdlib.h>
+
+#include "check.h"
 #include "sim_internal.h"
 #include "wire/wire.h"
+
+// A sample of how much there is in the state, now and then, for the model to agree with.
+static void sample(struct sim *sim, const struct machine *machine, uint64_t index) {
+    if (index < sim->sampled + 512) return;
+    struct machine_sizes sizes = machine_sizes(machine);
+    struct history_state *state = history_add_state(sim->recorder.history);
+    if (state == NULL) return;
+    sim->sampled = index;
+    *state = (struct history_state){index, sizes.sessions, sizes.leases, sizes.locks, sizes.claims};
+}
 
 void sim_check_hash(struct sim *sim, struct sim_machine *m) {
     const struct machine *machine = node_machine(m->node);
@@ -18,11 +32,13 @@ void sim_check_hash(struct sim *sim, struct sim_machine *m) {
     }
     sim->hashes[index % SIM_HASHES].index = index;
     sim->hashes[index % SIM_HASHES].hash = hash;
+    sample(sim, machine, index);
 }
 
 // Election safety (thesis 3.2).
 void sim_check_terms(struct sim *sim, const struct sim_machine *machine) {
     const struct raft *raft = node_raft(machine->node);
+    sim_logs_check(sim, machine);
     if (raft_role(raft) != WIRE_ROLE_LEADER || raft_term(raft) >= SIM_TERMS) return;
     uint16_t *leader = &sim->leaders[raft_term(raft)];
     if (*leader != 0 && *leader != machine->id)
@@ -98,4 +114,18 @@ void sim_check_final(struct sim *sim) {
         }
     }
     sim_trace(sim, "ends: applied %lu, %u pairs equal", (unsigned long)commit, level);
+}
+
+void sim_check_history(struct sim *sim) {
+    struct history *history = sim->recorder.history;
+    if (history->lost > 0) sim->stats.histories_cut++;
+    for (uint32_t i = 0; i < CHECKERS; i++) {
+        struct verdict verdict = {0};
+        checkers[i].check(history, &verdict);
+        if (checkers[i].check == check_witness) sim->stats.checked += verdict.checked;
+        if (checkers[i].check == check_witness) sim->stats.unchecked += verdict.undecided;
+        if (checkers[i].check == check_linear) sim->stats.searched += verdict.checked;
+        if (checkers[i].check == check_linear) sim->stats.not_searched += verdict.undecided;
+        if (verdict.broken) sim_broken(sim, "%s", verdict.text);
+    }
 }

@@ -1,198 +1,192 @@
 // Clients of a simulated cluster: each lives on a machine with a clock of its own, drives the real
-// client engine (client/core.h), and does what programs do with locks: take a lease, try or wait
-// for a lock, hold it for a while, give it back; some die holding. Checked while it happens:
+// client engine (client/core.h), and does what programs do with locks: take leases, try or wait for
+// several locks at once, hold them for a while, give them back; some die holding. And it does what
+// programs should not: gives back what it no longer holds, renews what is over, lets go of a lease
+// while it holds. Checked while it happens:
 //   - no two clients believe at the same moment that they hold the same lock;
 //   - the token of a hold is larger than that of every earlier hold of that name;
+//   - a grant is still there when it is given back under a living lease;
 //   - what a client believes to hold at the end, the cluster says too.
+// All the rest is judged from the history (recorder.h, check.h).
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
-#include "core.h"
-#include "sim_internal.h"
+#include "sim_client.h"
 
-#define CLIENT_LOCKS 8u
-#define CLIENT_CALLS 256u // far more than can be open
-
-enum stage {
-    STAGE_NO_LEASE,
-    STAGE_LEASING,
-    STAGE_FREE,
-    STAGE_ACQUIRING,
-    STAGE_HOLDING,
-    STAGE_RELEASING
-};
-
-// What an operation was begun for. When the client has turned to something else meanwhile (its
-// lease ran out), the late answer is not taken for that of the newer operation.
-struct call {
-    struct client *client;
-    uint64_t number;
-};
-
-struct client {
-    struct sim *sim;
-    struct sim_workload *workload;
-    uint32_t number;
-    uint32_t lives;
-    uint64_t endpoint;
-    struct port *port;
-    struct core *core;          // NULL between two lives
-    struct sim_machine machine; // its clock; nothing else of it is used
-    enum stage stage;
-    uint64_t lease;
-    uint32_t name; // acquiring, holding or releasing
-    uint64_t token;
-    uint64_t next_ns;           // when it does something again
-    uint64_t stepped_ns;        // up to when it has lived through the chance of dying
-    uint64_t begun_ns;          // of the operation that is open
-    uint64_t completed_from_ns; // begin of the newest operation that completed well
-    uint64_t call_number;       // of the operation that is open
-    struct call calls[CLIENT_CALLS];
-};
-
-struct sim_workload {
-    struct sim *sim;
-    uint32_t client_count;
-    struct client clients[SIM_CLIENTS_MAX];
-    uint64_t newest_token[SIM_NAMES]; // of a hold that was believed
-    uint32_t death_rate;
-    bool calm;
-};
-
-void sim_workload_name(uint32_t number, char name[16]) {
-    snprintf(name, 16, "lock/%u", number);
+uint32_t sim_workload_name(uint32_t number, char name[16]) {
+    memcpy(name, "lock/0", 7);
+    name[5] = (char)('0' + number);
+    return 6;
 }
 
-static uint64_t client_clock(struct client *client) {
+uint64_t client_clock(struct client *client) {
     return sim_clock(client->sim, &client->machine);
 }
 
-static struct call *begin_call(struct client *client) {
-    struct call *call = &client->calls[++client->call_number % CLIENT_CALLS];
-    *call = (struct call){.client = client, .number = client->call_number};
-    client->begun_ns = client->sim->now_ns;
+static struct call *begin_call(struct task *task) {
+    struct call *call = &task->calls[++task->call_number % CLIENT_CALLS];
+    *call = (struct call){.task = task, .number = task->call_number};
+    task->begun_ns = task->client->sim->now_ns;
     return call;
 }
 
 static bool is_open(const struct call *call, enum stage stage) {
-    return call->number == call->client->call_number && call->client->stage == stage;
+    return call->number == call->task->call_number && call->task->stage == stage;
+}
+
+static void rest(struct task *task, uint64_t rest_ns) {
+    struct sim *sim = task->client->sim;
+    if (sim->busy) rest_ns /= 100;
+    task->next_ns = sim->now_ns + sim_draw(sim, rest_ns);
+}
+
+static void finished(struct task *task, enum stage stage, uint64_t rest_ns) {
+    task->stage = stage;
+    rest(task, rest_ns);
+    if (task->begun_ns > task->client->completed_from_ns)
+        task->client->completed_from_ns = task->begun_ns;
+}
+
+// ---------------------------------------------------------------- leases
+
+static void lease_is_gone(struct lease *lease) {
+    struct client *client = lease->client;
+    lease->id = 0;
+    lease->next_ns = client->sim->now_ns + sim_draw(client->sim, 50 * SIM_MS);
+    for (uint32_t i = 0; i < client->task_count; i++)
+        if (client->tasks[i].lease == lease) client->tasks[i].stage = STAGE_NO_LEASE;
+}
+
+static void on_lost(void *context, uint64_t id, enum conclave_status reason) {
+    struct lease *lease = context;
+    struct client *client = lease->client;
+    client->sim->stats.lost_leases++;
+    sim_trace(client->sim, "client %u loses lease %lu (%u)", client->number, (unsigned long)id,
+              reason);
+    if (lease->id == id) lease_is_gone(lease);
+}
+
+static void on_leased(void *context, const struct core_result *result) {
+    struct lease *lease = context;
+    struct sim *sim = lease->client->sim;
+    lease->leasing = false;
+    if (result->status != WIRE_OK) {
+        lease->next_ns = sim->now_ns + sim_draw(sim, 100 * SIM_MS);
+        return;
+    }
+    lease->id = result->lease;
+    for (uint32_t i = 0; i < lease->client->task_count; i++) {
+        struct task *task = &lease->client->tasks[i];
+        if (task->lease != lease) continue;
+        task->stage = STAGE_FREE;
+        rest(task, 10 * SIM_MS);
+    }
+}
+
+void client_give_up_lease(struct lease *lease) {
+    struct client *client = lease->client;
+    if (lease->id == 0) return;
+    (void)core_lease_close(client->core, client_clock(client), lease->id, NULL, NULL);
+    lease_is_gone(lease);
+}
+
+static void take_lease(struct lease *lease) {
+    struct client *client = lease->client;
+    struct core_keep keep = {
+        .ttl_ms = 200 + sim_draw(client->sim, 2000), .lost = on_lost, .lost_context = lease};
+    lease->leasing =
+        core_lease_keep(client->core, client_clock(client), &keep, on_leased, lease) == WIRE_OK;
+    if (!lease->leasing) lease->next_ns = client->sim->now_ns + sim_draw(client->sim, 50 * SIM_MS);
 }
 
 // ---------------------------------------------------------------- what the engine calls back
 
-static void on_lost(void *context, uint64_t lease, enum conclave_status reason) {
-    struct client *client = context;
-    client->sim->stats.lost_leases++;
-    sim_trace(client->sim, "client %u loses lease %lu (%u)", client->number, (unsigned long)lease,
-              reason);
-    client->stage = STAGE_NO_LEASE;
-    client->next_ns = client->sim->now_ns + sim_draw(client->sim, 50 * SIM_MS);
-}
-
-static void finished(struct client *client, enum stage stage, uint64_t rest_ns) {
-    client->stage = stage;
-    if (client->sim->busy) rest_ns /= 100;
-    client->next_ns = client->sim->now_ns + sim_draw(client->sim, rest_ns);
-    if (client->begun_ns > client->completed_from_ns) client->completed_from_ns = client->begun_ns;
-}
-
-static void on_leased(void *context, const struct core_result *result) {
-    const struct call *call = context;
-    struct client *client = call->client;
-    if (!is_open(call, STAGE_LEASING)) return;
-    if (result->status != WIRE_OK) {
-        client->stage = STAGE_NO_LEASE;
-        client->next_ns = client->sim->now_ns + sim_draw(client->sim, 100 * SIM_MS);
-        return;
-    }
-    client->lease = result->token != 0 && result->lease == 0 ? result->token : result->lease;
-    finished(client, STAGE_FREE, 10 * SIM_MS);
-}
-
-static void give_up_lease(struct client *client) {
-    (void)core_lease_close(client->core, client_clock(client), client->lease, NULL, NULL);
-    client->stage = STAGE_NO_LEASE;
-    client->next_ns = client->sim->now_ns + sim_draw(client->sim, 50 * SIM_MS);
+static void on_granted(struct task *task, uint64_t token) {
+    struct client *client = task->client;
+    struct sim *sim = client->sim;
+    char name[16];
+    uint32_t length = sim_workload_name(task->name, name);
+    sim->stats.grants++;
+    task->token = token;
+    task->doubled = false;
+    finished(task, STAGE_HOLDING, 300 * SIM_MS);
+    client->old[client->old_count++ % CLIENT_OLD].token = token;
+    client->old[(client->old_count - 1) % CLIENT_OLD].lease = task->lease->id;
+    client->old[(client->old_count - 1) % CLIENT_OLD].name = task->name;
+    sim_trace(sim, "client %u holds %s with token %lu", client->number, name, (unsigned long)token);
+    uint64_t held = core_held(client->core, client_clock(client), name, length);
+    if (held != 0 && held != token) // 0: granted too late to be believed
+        sim_broken(sim, "client %u was told token %lu but holds %lu", client->number,
+                   (unsigned long)token, (unsigned long)held);
 }
 
 static void on_acquired(void *context, const struct core_result *result) {
     const struct call *call = context;
-    struct client *client = call->client;
-    struct sim *sim = client->sim;
+    struct task *task = call->task;
+    struct sim *sim = task->client->sim;
     if (!is_open(call, STAGE_ACQUIRING)) return;
-    char name[16];
-    sim_workload_name(client->name, name);
     switch (result->status) {
     case WIRE_OK:
-        sim->stats.grants++;
-        client->token = result->token;
-        finished(client, STAGE_HOLDING, 300 * SIM_MS);
-        sim_trace(sim, "client %u holds %s with token %lu", client->number, name,
-                  (unsigned long)result->token);
-        uint64_t held = core_held(client->core, client_clock(client), name, (uint32_t)strlen(name));
-        if (held == 0) return; // granted too late to be believed
-        if (held != result->token)
-            sim_broken(sim, "client %u was told token %lu but holds %lu", client->number,
-                       (unsigned long)result->token, (unsigned long)held);
-        if (held <= client->workload->newest_token[client->name])
-            sim_broken(sim, "token %lu of %s is not larger than %lu before it", (unsigned long)held,
-                       name, (unsigned long)client->workload->newest_token[client->name]);
-        client->workload->newest_token[client->name] = held;
+        on_granted(task, result->token);
         return;
     case WIRE_WOULD_BLOCK:
     case WIRE_WAIT_TIMEOUT:
         sim->stats.refused++;
-        sim_trace(sim, "client %u does not get %s", client->number, name);
-        finished(client, STAGE_FREE, 50 * SIM_MS);
+        sim_trace(sim, "client %u does not get lock/%u", task->client->number, task->name);
+        finished(task, STAGE_FREE, 50 * SIM_MS);
         return;
     case WIRE_UNKNOWN:
         sim->stats.unknown++;
-        sim_trace(sim, "client %u does not know whether it got %s", client->number, name);
-        give_up_lease(client); // it may be ours: only the end of the lease makes sure it is not
+        sim_trace(sim, "client %u does not know whether it got lock/%u", task->client->number,
+                  task->name);
+        // It may be ours: only the end of the lease makes sure it is not.
+        client_give_up_lease(task->lease);
         return;
     default:
-        if (client->stage == STAGE_ACQUIRING) finished(client, STAGE_FREE, 50 * SIM_MS);
+        finished(task, STAGE_FREE, 50 * SIM_MS);
         return;
     }
 }
 
 static void on_released(void *context, const struct core_result *result) {
     const struct call *call = context;
-    struct client *client = call->client;
+    struct task *task = call->task;
+    struct client *client = task->client;
     struct sim *sim = client->sim;
     if (!is_open(call, STAGE_RELEASING)) return;
     if (result->status == WIRE_OK) {
         sim->stats.releases++;
         sim_trace(sim, "client %u has given token %lu back", client->number,
-                  (unsigned long)client->token);
-        finished(client, STAGE_FREE, 50 * SIM_MS);
+                  (unsigned long)task->token);
+        finished(task, STAGE_FREE, 50 * SIM_MS);
         return;
     }
     if (result->status == WIRE_UNKNOWN || result->status == CORE_TIMEOUT) {
         sim->stats.unknown++;
-        give_up_lease(client);
+        client_give_up_lease(task->lease);
         return;
     }
     // The lease was alive when the release was sent, so the grant must have been there, unless the
-    // lease ran out on the way.
+    // lease ran out on the way, or the other of two releases was quicker.
     sim_trace(sim, "client %u: release of token %lu answered %u", client->number,
-              (unsigned long)client->token, result->status);
-    if (core_lease_remaining_ns(client->core, client_clock(client), client->lease) > 0)
+              (unsigned long)task->token, result->status);
+    bool alive = core_lease_remaining_ns(client->core, client_clock(client), task->lease->id) > 0;
+    if (alive && !task->doubled)
         sim_broken(sim, "client %u: an acknowledged grant (token %lu) was gone: status %u",
-                   client->number, (unsigned long)client->token, result->status);
-    finished(client, STAGE_FREE, 50 * SIM_MS);
+                   client->number, (unsigned long)task->token, result->status);
+    finished(task, STAGE_FREE, 50 * SIM_MS);
 }
 
 // ---------------------------------------------------------------- what a client does
 
 static void begin_life(struct client *client) {
     struct sim *sim = client->sim;
-    client->lives++;
     client->endpoint =
         wire_endpoint_pack(0x0a000100u + client->number, (uint16_t)(1000 + client->number));
     client->port = sim_net_port(sim->net, client->endpoint, SIM_ACTOR_CLIENTS + client->number - 1);
     sim_net_forget(sim->net, client->endpoint);
+    recorder_begin(&sim->recorder, (uint8_t)client->number);
     struct core_options options = {
         .endpoint_count = sim->node_count,
         .seed = sim_draw(sim, UINT32_MAX),
@@ -207,72 +201,81 @@ static void begin_life(struct client *client) {
     void *memory = aligned_alloc(64, bytes);
     memset(memory, 0, bytes);
     client->core = core_create(memory, &options, client_clock(client));
-    client->stage = STAGE_NO_LEASE;
-    client->next_ns = client->stepped_ns = sim->now_ns;
+    client->stepped_ns = sim->now_ns;
+    client->task_count = 1 + (uint32_t)sim_draw(sim, CLIENT_TASKS);
+    memset(&client->ghost, 0, sizeof client->ghost);
+    for (uint32_t i = 0; i < CLIENT_LEASES; i++)
+        client->leases[i] = (struct lease){.client = client, .next_ns = sim->now_ns};
+    for (uint32_t i = 0; i < client->task_count; i++) {
+        struct task *task = &client->tasks[i];
+        memset(task, 0, sizeof *task);
+        task->client = client;
+        task->lease = &client->leases[i / 2];
+    }
 }
 
+static void note_beliefs(struct client *client);
+
 static void end_life(struct client *client) {
-    free(client->core); // no farewell: its lease runs out
+    for (uint32_t i = 0; i < client->task_count; i++) client->tasks[i].stage = STAGE_NO_LEASE;
+    note_beliefs(client);
+    free(client->core); // no farewell: its leases run out
     client->core = NULL;
     client->next_ns = client->sim->now_ns + sim_draw(client->sim, 500 * SIM_MS);
 }
 
-static void take_lease(struct client *client) {
-    struct sim *sim = client->sim;
-    struct core_keep keep = {
-        .ttl_ms = 200 + sim_draw(sim, 2000), .lost = on_lost, .lost_context = client};
-    client->stage = STAGE_LEASING;
-    struct call *call = begin_call(client);
-    if (core_lease_keep(client->core, client_clock(client), &keep, on_leased, call) != WIRE_OK)
-        client->stage = STAGE_NO_LEASE;
+// A name that none of the client's other tasks is busy with; SIM_NAMES: none was drawn.
+static uint32_t draw_name(struct client *client) {
+    uint32_t name = (uint32_t)sim_draw(client->sim, SIM_NAMES);
+    for (uint32_t i = 0; i < client->task_count; i++)
+        if (client->tasks[i].stage >= STAGE_ACQUIRING && client->tasks[i].name == name)
+            return SIM_NAMES;
+    return name;
 }
 
-static void take_lock(struct client *client) {
+static void take_lock(struct task *task) {
+    struct client *client = task->client;
     struct sim *sim = client->sim;
     static const uint64_t waits_ms[] = {0, 0, 100, 1000, 5000, WIRE_WAIT_FOREVER};
-    char name[16];
-    client->name = (uint32_t)sim_draw(sim, SIM_NAMES);
-    sim_workload_name(client->name, name);
-    client->stage = STAGE_ACQUIRING;
-    struct call *call = begin_call(client);
+    char text[16];
+    uint32_t name = draw_name(client);
+    if (name == SIM_NAMES) {
+        rest(task, 20 * SIM_MS);
+        return;
+    }
+    task->name = name;
+    task->stage = STAGE_ACQUIRING;
+    struct call *call = begin_call(task);
     sim->stats.requests++;
+    uint32_t length = sim_workload_name(name, text);
     uint64_t wait_ms = waits_ms[sim_draw(sim, 6)];
     if (wait_ms == WIRE_WAIT_FOREVER)
-        sim_trace(sim, "client %u asks for %s and waits", client->number, name);
+        sim_trace(sim, "client %u asks for lock/%u and waits", client->number, name);
     else
-        sim_trace(sim, "client %u asks for %s, for %lu ms", client->number, name,
+        sim_trace(sim, "client %u asks for lock/%u, for %lu ms", client->number, name,
                   (unsigned long)wait_ms);
-    uint16_t status = core_acquire(client->core, client_clock(client), name, (uint32_t)strlen(name),
-                                   client->lease, wait_ms, on_acquired, call);
-    if (status != WIRE_OK) finished(client, STAGE_FREE, 50 * SIM_MS);
+    uint16_t status = core_acquire(client->core, client_clock(client), text, length,
+                                   task->lease->id, wait_ms, on_acquired, call);
+    // A wait of an earlier time may still be open here, or the engine be full.
+    if (status != WIRE_OK) task->stage = STAGE_FREE, rest(task, 50 * SIM_MS);
 }
 
-static void give_lock(struct client *client) {
+static void give_lock(struct task *task) {
+    struct client *client = task->client;
+    struct sim *sim = client->sim;
     char name[16];
-    sim_workload_name(client->name, name);
-    client->stage = STAGE_RELEASING;
-    struct call *call = begin_call(client);
-    uint16_t status = core_release(client->core, client_clock(client), name, (uint32_t)strlen(name),
-                                   client->token, on_released, call);
-    if (status != WIRE_OK) finished(client, STAGE_FREE, 50 * SIM_MS);
-}
-
-static void act(struct client *client) {
-    if (client->sim->now_ns < client->next_ns) return;
-    switch (client->stage) {
-    case STAGE_NO_LEASE:
-        take_lease(client);
-        break;
-    case STAGE_FREE:
-        take_lock(client);
-        break;
-    case STAGE_HOLDING:
-        give_lock(client);
-        break;
-    case STAGE_LEASING:
-    case STAGE_ACQUIRING:
-    case STAGE_RELEASING:
-        break; // the engine answers
+    uint32_t length = sim_workload_name(task->name, name);
+    task->stage = STAGE_RELEASING;
+    struct call *call = begin_call(task);
+    uint16_t status = core_release(client->core, client_clock(client), name, length, task->token,
+                                   on_released, call);
+    if (status != WIRE_OK) {
+        task->stage = STAGE_HOLDING;
+        rest(task, 50 * SIM_MS);
+    } else if (sim_chance(sim, client->workload->mischief_rate)) {
+        task->doubled = core_release(client->core, client_clock(client), name, length, task->token,
+                                     NULL, NULL) == WIRE_OK;
+        sim->stats.mischief += task->doubled;
     }
 }
 
@@ -285,8 +288,93 @@ static bool dies(struct client *client) {
     return now;
 }
 
+static void act(struct client *client) {
+    struct sim *sim = client->sim;
+    mischief_renew_ghost(client);
+    for (uint32_t i = 0; i < (client->task_count + 1) / 2; i++) {
+        struct lease *lease = &client->leases[i];
+        if (lease->id == 0 && !lease->leasing && sim->now_ns >= lease->next_ns) take_lease(lease);
+    }
+    for (uint32_t i = 0; i < client->task_count; i++) {
+        struct task *task = &client->tasks[i];
+        if (sim->now_ns < task->next_ns) continue;
+        if (task->stage != STAGE_FREE && task->stage != STAGE_HOLDING) continue; // engine answers
+        if (sim_chance(sim, client->workload->mischief_rate)) mischief_do(client);
+        if (task->stage == STAGE_FREE)
+            take_lock(task);
+        else if (task->stage == STAGE_HOLDING)
+            give_lock(task);
+    }
+}
+
+// ---------------------------------------------------------------- what a client believes
+
+static uint64_t believed(struct client *client, const struct task *task) {
+    char name[16];
+    if (client->core == NULL || task->stage != STAGE_HOLDING) return 0;
+    uint32_t length = sim_workload_name(task->name, name);
+    return core_held(client->core, client_clock(client), name, length);
+}
+
+static void check_exclusion(struct client *client, const struct task *task, uint64_t token) {
+    struct sim_workload *workload = client->workload;
+    struct sim *sim = client->sim;
+    for (uint32_t i = 0; i < workload->client_count; i++) {
+        struct client *other = &workload->clients[i];
+        for (uint32_t k = 0; k < other->task_count && other != client; k++)
+            if (other->tasks[k].name == task->name && believed(other, &other->tasks[k]) != 0)
+                sim_broken(sim, "clients %u and %u both hold lock/%u", other->number,
+                           client->number, task->name);
+    }
+    if (token <= workload->newest_token[task->name])
+        sim_broken(sim, "token %lu of lock/%u is not larger than %lu before it",
+                   (unsigned long)token, task->name,
+                   (unsigned long)workload->newest_token[task->name]);
+    workload->newest_token[task->name] = token;
+}
+
+static void end_belief(struct client *client, struct task *task) {
+    struct sim *sim = client->sim;
+    struct history_hold *hold = history_add_hold(sim->recorder.history);
+    char name[16];
+    uint32_t length = sim_workload_name(task->belief.name, name);
+    if (hold != NULL) {
+        hold->client = (uint8_t)client->number;
+        hold->name = history_name(sim->recorder.history, name, length);
+        hold->token = task->belief.token;
+        hold->from_ns = task->belief.from_ns;
+        hold->to_ns = sim->now_ns < task->belief.until_ns ? sim->now_ns : task->belief.until_ns;
+    }
+    task->belief.token = 0;
+}
+
+// The interval ends where the client lets go, or at its deadline, whichever is first; the deadline
+// is told by the client's clock and translated by its rate.
+static void note_beliefs(struct client *client) {
+    for (uint32_t i = 0; i < client->task_count; i++) {
+        struct task *task = &client->tasks[i];
+        uint64_t token = believed(client, task);
+        if (task->belief.token != 0 && task->belief.token != token) end_belief(client, task);
+        if (token == 0) continue;
+        uint64_t now_ns = client->sim->now_ns;
+        if (task->belief.token == 0) {
+            check_exclusion(client, task, token);
+            task->belief.token = token;
+            task->belief.name = task->name;
+            task->belief.from_ns = now_ns;
+        }
+        int64_t left_ns =
+            (int64_t)core_lease_remaining_ns(client->core, client_clock(client), task->lease->id);
+        left_ns -= left_ns / 1000000 * client->machine.drift_ppm;
+        if (left_ns > 0) task->belief.until_ns = now_ns + (uint64_t)left_ns;
+    }
+}
+
+// ---------------------------------------------------------------- its round
+
 static void step_client(struct client *client) {
     struct sim *sim = client->sim;
+    uint8_t number = (uint8_t)client->number;
     _Alignas(8) uint8_t bytes[WIRE_FRAME_MAX];
     uint64_t from;
     if (client->core == NULL) {
@@ -299,51 +387,45 @@ static void step_client(struct client *client) {
         return;
     }
     for (uint32_t length;
-         (length = sim_net_receive(sim->net, client->endpoint, &from, bytes, sizeof bytes)) > 0;)
+         (length = sim_net_receive(sim->net, client->endpoint, &from, bytes, sizeof bytes)) > 0;) {
+        recorder_received(&sim->recorder, number, sim->now_ns, bytes, length);
         core_receive(client->core, client_clock(client), from, bytes, length);
+    }
     core_tick(client->core, client_clock(client));
+    note_beliefs(client); // what was granted, before it is given back
     act(client);
+    note_beliefs(client);
     struct core_datagram datagram;
-    while (core_send(client->core, client_clock(client), &datagram))
+    while (core_send(client->core, client_clock(client), &datagram)) {
+        recorder_sent(&sim->recorder, number, sim->now_ns, datagram.bytes);
         sim_net_send(sim->net, client->endpoint, datagram.endpoint, datagram.bytes,
                      datagram.length);
-}
-
-static uint64_t believes(struct client *client) { // token of the hold it believes in, 0: none
-    if (client->core == NULL || client->stage < STAGE_HOLDING) return 0;
-    char name[16];
-    sim_workload_name(client->name, name);
-    return core_held(client->core, client_clock(client), name, (uint32_t)strlen(name));
-}
-
-// A belief begins in a step of the client that comes to it: there it is compared with the others'.
-static void check_exclusion(struct client *client) {
-    struct sim_workload *workload = client->workload;
-    if (client->stage < STAGE_HOLDING || believes(client) == 0) return;
-    for (uint32_t i = 0; i < workload->client_count; i++) {
-        struct client *other = &workload->clients[i];
-        if (other == client || other->name != client->name || believes(other) == 0) continue;
-        char name[16];
-        sim_workload_name(client->name, name);
-        sim_broken(workload->sim, "clients %u and %u both hold %s", other->number, client->number,
-                   name);
     }
 }
 
+// When it does something again by itself: the engine, a task that is free or holds, a lease to
+// take, a lease nobody keeps whose time comes.
 static uint64_t client_wakes(const struct client *client) {
     if (client->core == NULL) return client->next_ns;
     uint64_t wake_ns = sim_when(&client->machine, core_next_timeout(client->core));
-    uint64_t arrives_ns = sim_net_next(client->port);
+    uint64_t arrives_ns = sim_net_next(client->port), ghost_ns = mischief_wakes(client);
     if (arrives_ns < wake_ns) wake_ns = arrives_ns;
-    bool acts = client->stage == STAGE_NO_LEASE || client->stage == STAGE_FREE ||
-                client->stage == STAGE_HOLDING;
-    return acts && client->next_ns < wake_ns ? client->next_ns : wake_ns;
+    if (ghost_ns < wake_ns) wake_ns = ghost_ns;
+    for (uint32_t i = 0; i < (client->task_count + 1) / 2; i++) {
+        const struct lease *lease = &client->leases[i];
+        if (lease->id == 0 && !lease->leasing && lease->next_ns < wake_ns) wake_ns = lease->next_ns;
+    }
+    for (uint32_t i = 0; i < client->task_count; i++) {
+        const struct task *task = &client->tasks[i];
+        bool acts = task->stage == STAGE_FREE || task->stage == STAGE_HOLDING;
+        if (acts && task->next_ns < wake_ns) wake_ns = task->next_ns;
+    }
+    return wake_ns;
 }
 
 uint64_t sim_workload_step(struct sim_workload *workload, uint32_t number) {
     struct client *client = &workload->clients[number];
     step_client(client);
-    check_exclusion(client);
     return client_wakes(client);
 }
 
@@ -375,31 +457,38 @@ void sim_workload_calm(struct sim_workload *workload) {
     workload->calm = true;
 }
 
+// What the cluster says of a lock: token of its holder, 0 if it is free.
+static uint64_t token_in(const struct machine *machine, const char *name, uint32_t length) {
+    struct {
+        struct wire_request request;
+        char name[16];
+    } query = {.request = {.op = WIRE_OP_LOCK_HOLDERS, .name_length = (uint8_t)length}};
+    memcpy(query.name, name, length);
+    struct machine_reply reply;
+    struct wire_claim claims[WIRE_VALUE_MAX / sizeof(struct wire_claim)];
+    memset(claims, 0, sizeof claims);
+    machine_query(machine, machine_time(machine), &query.request, &reply, claims);
+    return claims[0].token;
+}
+
 void sim_workload_final_check(struct sim_workload *workload) {
     struct sim *sim = workload->sim;
     const struct sim_machine *leader = sim_leader(sim);
     if (leader == NULL) sim_broken(sim, "no leader at the end of the calm phase");
-    const struct machine *machine = node_machine(leader->node);
     for (uint32_t i = 0; i < workload->client_count; i++) {
         struct client *client = &workload->clients[i];
-        char name[16];
-        sim_workload_name(client->name, name);
-        uint32_t length = (uint32_t)strlen(name);
-        uint64_t held =
-            client->core == NULL ? 0 : core_held(client->core, client_clock(client), name, length);
-        if (held == 0) continue;
-        struct {
-            struct wire_request request;
+        for (uint32_t k = 0; k < client->task_count; k++) {
+            struct task *task = &client->tasks[k];
             char name[16];
-        } query = {.request = {.op = WIRE_OP_LOCK_HOLDERS, .name_length = (uint8_t)length}};
-        memcpy(query.name, name, length);
-        struct machine_reply reply;
-        struct wire_claim claims[WIRE_VALUE_MAX / sizeof(struct wire_claim)];
-        memset(claims, 0, sizeof claims);
-        machine_query(machine, machine_time(machine), &query.request, &reply, claims);
-        if (claims[0].token != held)
-            sim_broken(sim, "client %u holds %s with token %lu, the cluster says %lu",
-                       client->number, name, (unsigned long)held, (unsigned long)claims[0].token);
+            uint32_t length = sim_workload_name(task->name, name);
+            uint64_t held = believed(client, task);
+            if (task->belief.token != 0) end_belief(client, task);
+            if (held == 0) continue;
+            uint64_t token = token_in(node_machine(leader->node), name, length);
+            if (token != held)
+                sim_broken(sim, "client %u holds %s with token %lu, the cluster says %lu",
+                           client->number, name, (unsigned long)held, (unsigned long)token);
+        }
     }
 }
 
@@ -408,7 +497,9 @@ struct sim_workload *sim_workload_create(struct sim *sim) {
     workload->sim = sim;
     workload->client_count = 2 + (uint32_t)sim_draw(sim, SIM_CLIENTS_MAX - 1);
     workload->death_rate = (uint32_t)sim_draw(sim, 3) * 10;
+    workload->mischief_rate = (uint32_t)sim_draw(sim, 3) * 100000;
     if (sim_without(sim, "death")) workload->death_rate = 0;
+    if (sim_without(sim, "mischief")) workload->mischief_rate = 0;
     if (sim->options.clients != 0) workload->client_count = sim->options.clients;
     for (uint32_t i = 0; i < workload->client_count; i++) {
         struct client *client = &workload->clients[i];

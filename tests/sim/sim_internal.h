@@ -4,6 +4,7 @@
 
 #include <setjmp.h>
 
+#include "recorder.h"
 #include "sim.h"
 
 #define SIM_NAMES   4u
@@ -68,11 +69,13 @@ struct sim_options {
     uint32_t nodes;     // 0: as drawn
     uint32_t clients;   // 0: as drawn
     bool verbose;
-    bool check_wake; // who is not due does nothing
+    bool check_wake;     // who is not due does nothing
+    const char *history; // file to write it to, as JSON lines; NULL: none
 };
 
 struct sim_workload; // sim_client.c
 struct sim_reader;   // sim_reader.c
+struct sim_logs;     // sim_logs.c
 
 struct sim {
     struct sim_options options;
@@ -90,6 +93,9 @@ struct sim {
     bool small_logs; // snapshots all the time, and nodes away for so long that they need one
     struct sim_workload *workload;
     struct sim_reader *reader;
+    struct sim_logs *logs;
+    struct recorder recorder;
+    uint64_t sampled; // index of the newest sample of the state
     // Drawn per seed, per million steps.
     uint32_t crash_rate, pause_rate, cut_rate, all_down_rate, full_rate;
     // Per million promises made: votes, acknowledgements, answers.
@@ -124,7 +130,7 @@ uint32_t sim_workload_idle(struct sim_workload *workload, uint32_t client); // d
 bool sim_workload_progressed(const struct sim_workload *workload, uint64_t since_ns);
 void sim_workload_final_check(struct sim_workload *workload);
 void sim_workload_destroy(struct sim_workload *workload);
-void sim_workload_name(uint32_t number, char name[16]); // of SIM_NAMES locks
+uint32_t sim_workload_name(uint32_t number, char name[16]); // of SIM_NAMES locks; its length
 uint64_t sim_workload_token(const struct sim_workload *workload, uint32_t name); // newest believed
 
 // sim_reader.c
@@ -170,5 +176,11 @@ void sim_check_terms(struct sim *sim, const struct sim_machine *machine);
 // Each datagram that leaves a node: what it promises must be so. Some machines crash right after.
 void sim_check_sent(struct sim *sim, uint64_t from, const void *bytes, uint32_t length);
 void sim_check_final(struct sim *sim);
+void sim_check_history(struct sim *sim); // every checker over the whole life
+
+// sim_logs.c: log matching, leader completeness, and the committed log written down.
+struct sim_logs *sim_logs_create(void);
+void sim_logs_destroy(struct sim_logs *logs);
+void sim_logs_check(struct sim *sim, const struct sim_machine *machine);
 
 #endif

@@ -1,6 +1,6 @@
-// A reader: asks nodes who holds a lock, without a session, now this node, now that. What it is
-// told must not be older than what anybody had been answered when it asked: linearizable reads,
-// over every change of leader, partition and crash.
+// A reader: asks nodes who holds a lock, or who waits for it, without a session, now this node, now
+// that. What it is told must not be older than what anybody had been answered when it asked:
+// linearizable reads, over every change of leader, partition and crash.
 #include <stdlib.h>
 #include <string.h>
 
@@ -11,7 +11,7 @@
 
 struct sim_reader {
     struct sim *sim;
-    uint64_t endpoint;
+    uint64_t endpoint; // client 0 of the history
     struct port *port;
     uint64_t next_ns;
     uint64_t pace_ns;
@@ -45,20 +45,22 @@ static void ask(struct sim_reader *reader) {
     struct wire_writer writer;
     uint64_t sequence = ++reader->sequence;
     uint32_t number = (uint32_t)sim_draw(sim, SIM_NAMES);
-    sim_workload_name(number, name);
+    uint32_t name_length = sim_workload_name(number, name);
     wire_begin(&writer, bytes, sizeof bytes, SIM_CLUSTER, 0, 0);
     struct wire_request *request =
-        wire_add(&writer, WIRE_REQUEST, 0, (uint32_t)(sizeof *request + strlen(name)));
-    request->op = WIRE_OP_LOCK_HOLDERS;
+        wire_add(&writer, WIRE_REQUEST, 0, (uint32_t)sizeof *request + name_length);
+    request->op = sim_draw(sim, 4) == 0 ? WIRE_OP_LOCK_QUEUE : WIRE_OP_LOCK_HOLDERS;
     request->sequence = sequence;
-    request->name_length = (uint8_t)strlen(name);
-    memcpy(request + 1, name, strlen(name));
+    request->name_length = (uint8_t)name_length;
+    memcpy(request + 1, name, name_length);
     reader->asked[sequence % READER_OPEN].sequence = sequence;
     reader->asked[sequence % READER_OPEN].answered = sim->answered;
     reader->asked[sequence % READER_OPEN].token = sim_workload_token(sim->workload, number);
     reader->asked[sequence % READER_OPEN].name = number;
     const struct sim_machine *to = &sim->machines[sim_draw(sim, sim->node_count)];
-    sim_net_send(sim->net, reader->endpoint, to->endpoint, bytes, wire_finish(&writer));
+    uint32_t length = wire_finish(&writer);
+    recorder_sent(&sim->recorder, 0, sim->now_ns, bytes);
+    sim_net_send(sim->net, reader->endpoint, to->endpoint, bytes, length);
 }
 
 static void on_reply(struct sim_reader *reader, const struct wire_reply *reply) {
@@ -70,7 +72,8 @@ static void on_reply(struct sim_reader *reader, const struct wire_reply *reply) 
         sim_broken(sim,
                    "a read is answered as of index %lu, though %lu had been answered before it",
                    (unsigned long)reply->index, (unsigned long)reader->asked[at].answered);
-    if (reply->value_length < sizeof(struct wire_claim)) return;
+    if (reply->op != WIRE_OP_LOCK_HOLDERS || reply->value_length < sizeof(struct wire_claim))
+        return;
     struct wire_claim claim;
     memcpy(&claim, wire_reply_value(reply), sizeof claim);
     if (claim.token < reader->asked[at].token)
@@ -88,6 +91,7 @@ uint64_t sim_reader_step(struct sim_reader *reader) {
         const struct wire_head *head;
         uint32_t offset = 0;
         if (wire_check(bytes, length) != WIRE_VALID) continue; // damaged on the way
+        recorder_received(&sim->recorder, 0, sim->now_ns, bytes, length);
         while ((head = wire_next(bytes, &offset)) != NULL)
             if (head->type == WIRE_REPLY) on_reply(reader, (const struct wire_reply *)head);
     }

@@ -197,8 +197,8 @@ struct sim_machine *sim_leader(struct sim *sim) {
 
 // By name, in the order of the bits of options.without.
 static const char *const fault_names[] = {
-    "loss",  "duplicate", "delay", "flip",        "cut",        "crash",         "power",
-    "pause", "full",      "death", "ambush-vote", "ambush-ack", "ambush-answer", "slow"};
+    "loss", "duplicate", "delay",       "flip",       "cut",           "crash", "power",   "pause",
+    "full", "death",     "ambush-vote", "ambush-ack", "ambush-answer", "slow",  "mischief"};
 
 const char *sim_fault_name(uint32_t fault) {
     return fault < sizeof fault_names / sizeof fault_names[0] ? fault_names[fault] : NULL;
@@ -245,6 +245,8 @@ static void create(struct sim *sim) {
     if (sim->options.nodes != 0) sim->node_count = sim->options.nodes;
     if (sim->node_count == 1) sim->memory = false;
     switch_off(sim, &faults);
+    sim->recorder.history = history_create();
+    sim->logs = sim_logs_create();
     sim->net = sim_net_create(sim);
     sim_net_set_faults(sim->net, &faults);
     for (uint32_t i = 0; i < sim->node_count; i++) {
@@ -296,6 +298,15 @@ static void destroy(struct sim *sim) {
         if (sim->machines[i].disk != NULL) sim_disk_destroy(sim->machines[i].disk);
     }
     if (sim->net != NULL) sim_net_destroy(sim->net);
+    if (sim->logs != NULL) sim_logs_destroy(sim->logs);
+    history_destroy(sim->recorder.history);
+}
+
+static void write_history(const struct sim *sim) {
+    FILE *file = fopen(sim->options.history, "w");
+    bool well = file != NULL && history_write(sim->recorder.history, file);
+    if (file != NULL) well &= fclose(file) == 0;
+    if (!well) fprintf(stderr, "sim: cannot write %s\n", sim->options.history);
 }
 
 // After healing nothing new happens once all have got through and all nodes follow: most lives end
@@ -355,9 +366,11 @@ bool sim_live(struct sim *sim, const struct sim_options *options) {
                        (unsigned long)(options->calm_ns / SIM_MS));
         sim_workload_final_check(sim->workload);
         sim_check_final(sim);
+        sim_check_history(sim);
     }
     alive = NULL;
     if (!well && options->verbose) describe(sim);
+    if (options->history != NULL) write_history(sim);
     destroy(sim);
     return well;
 }
