@@ -13,6 +13,7 @@
 #include "disk.h"
 #include "node.h"
 #include "port/port.h"
+#include "sim_faults.h"
 
 #define SIM_NODES_MAX   5u
 #define SIM_CLIENTS_MAX 8u
@@ -31,16 +32,9 @@ void sim_broken(struct sim *sim, const char *format, ...)
     __attribute__((format(printf, 2, 3), noreturn));
 
 // ---------------------------------------------------------------- network (sim_net.c)
-struct sim_net_faults { // per million datagrams; drawn per seed
-    uint32_t lose;
-    uint32_t twice;
-    uint32_t late; // overtaken by others
-    uint32_t flip; // one bit
-};
 struct sim_net;
 struct sim_net *sim_net_create(struct sim *sim);
 void sim_net_destroy(struct sim_net *net);
-void sim_net_set_faults(struct sim_net *net, const struct sim_net_faults *faults);
 struct port *sim_net_port(struct sim_net *net, uint64_t endpoint);       // owned by the net
 void sim_net_forget(struct sim_net *net, uint64_t endpoint);             // its machine crashed
 void sim_net_cut(struct sim_net *net, uint64_t a, uint64_t b, bool cut); // a to b, one way
@@ -62,9 +56,8 @@ void sim_disk_set_slow(struct disk *disk, uint64_t least_ns, uint64_t spread_ns)
 
 // ---------------------------------------------------------------- statistics
 struct sim_stats {
-    uint64_t datagrams, lost, doubled, delayed, flipped, cut;
-    uint64_t writes, sectors_torn, no_space;
-    uint64_t crashes, ambushes, restarts, all_down, pauses, partitions, full_disks;
+    uint64_t faults[SIM_FAULTS]; // how often each struck
+    uint64_t datagrams, writes, restarts, sectors_torn;
     uint64_t requests, grants, reads, releases, refused, unknown, lost_leases, expired;
     uint64_t elections, applied;
 };

@@ -44,11 +44,11 @@ static void check_promise(struct sim *sim, struct sim_machine *machine,
                           const struct wire_head *head) {
     switch (head->type) {
     case WIRE_VOTE_REPLY:
-        if (head->flags == WIRE_VOTE_GRANTED && sim_chance(sim, sim->vote_ambush_rate))
+        if (head->flags == WIRE_VOTE_GRANTED && sim_strikes(sim, SIM_AMBUSH_VOTE))
             machine->ambushed = true;
         return;
     case WIRE_APPEND_REPLY:
-        if (sim_chance(sim, sim->ack_ambush_rate)) machine->ambushed = true;
+        if (sim_strikes(sim, SIM_AMBUSH_ACK)) machine->ambushed = true;
         return;
     case WIRE_REPLY: {
         const struct wire_reply *reply = (const struct wire_reply *)head;
@@ -58,7 +58,7 @@ static void check_promise(struct sim *sim, struct sim_machine *machine,
             sim_broken(sim, "node %u answers for index %lu but has committed %lu", machine->id,
                        (unsigned long)reply->index, (unsigned long)committed);
         if (reply->index > sim->answered) sim->answered = reply->index;
-        if (sim_chance(sim, sim->answer_ambush_rate)) sim->all_ambushed = true;
+        if (sim_strikes(sim, SIM_AMBUSH_ANSWER)) sim->faults.all_ambushed = true;
         return;
     }
     default:

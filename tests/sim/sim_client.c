@@ -55,8 +55,6 @@ struct sim_workload {
     uint32_t client_count;
     struct client clients[SIM_CLIENTS_MAX];
     uint64_t newest_token[SIM_NAMES]; // of a hold that was believed
-    uint32_t death_rate;
-    bool calm;
 };
 
 void sim_workload_name(uint32_t number, char name[16]) {
@@ -273,7 +271,7 @@ static void step_client(struct client *client) {
         if (sim->now_ns < client->next_ns) return;
         begin_life(client);
     }
-    if (!client->workload->calm && sim_chance(sim, client->workload->death_rate)) {
+    if (sim_strikes(sim, SIM_DEATH)) {
         sim_trace(sim, "client %u dies", client->number);
         end_life(client);
         return;
@@ -323,10 +321,6 @@ uint64_t sim_workload_token(const struct sim_workload *workload, uint32_t name) 
     return workload->newest_token[name];
 }
 
-void sim_workload_calm(struct sim_workload *workload) {
-    workload->calm = true;
-}
-
 void sim_workload_final_check(struct sim_workload *workload) {
     struct sim *sim = workload->sim;
     const struct sim_machine *leader = sim_leader(sim);
@@ -359,7 +353,8 @@ struct sim_workload *sim_workload_create(struct sim *sim) {
     struct sim_workload *workload = calloc(1, sizeof *workload);
     workload->sim = sim;
     workload->client_count = 2 + (uint32_t)sim_draw(sim, SIM_CLIENTS_MAX - 1);
-    workload->death_rate = (uint32_t)sim_draw(sim, 3) * 10;
+    sim->faults.rate[SIM_DEATH] = (uint32_t)sim_draw(sim, 3) * 10;
+    if (sim->options.without >> SIM_DEATH & 1u) sim->faults.rate[SIM_DEATH] = 0;
     for (uint32_t i = 0; i < workload->client_count; i++) {
         struct client *client = &workload->clients[i];
         client->sim = sim;

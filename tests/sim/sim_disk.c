@@ -142,7 +142,7 @@ static uint32_t disk_poll(struct disk *disk, struct disk_completion *completions
         int32_t result = !o->write ? disk_read(disk, o->file, o->offset, o->buffer, o->bytes)
                          : room    ? disk_write(disk, o->file, o->offset, o->copy, o->bytes)
                                    : -ENOSPC;
-        d->sim->stats.no_space += result == -ENOSPC;
+        d->sim->stats.faults[SIM_FULL] += result == -ENOSPC;
         completions[done++] = (struct disk_completion){.cookie = o->cookie, .result = result};
         free(o->copy);
         *o = (struct operation){0};

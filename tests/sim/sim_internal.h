@@ -30,6 +30,7 @@ struct sim_options {
     uint64_t seed;
     uint64_t faulty_ns; // simulated time with faults
     uint64_t calm_ns;   // and without, at the end: progress is demanded
+    uint64_t without;   // faults that are switched off: see sim_fault_bit()
     bool verbose;
 };
 
@@ -54,14 +55,9 @@ struct sim {
         uint64_t index;
         uint64_t hash;
     } hashes[SIM_HASHES];
-    // Drawn per seed, per million steps.
-    uint32_t crash_rate, pause_rate, cut_rate, all_down_rate, full_rate;
-    // Per million promises made: votes, acknowledgements, answers.
-    uint32_t vote_ambush_rate, ack_ambush_rate, answer_ambush_rate;
-    bool all_ambushed;           // an answer has just left: all machines lose power
+    struct sim_faults faults;
     uint64_t answered;           // highest index of an answer that has left a node
     uint16_t leaders[SIM_TERMS]; // by term
-    uint64_t healed_ns;
     jmp_buf broken;
     char broken_rule[512];
 };
@@ -71,7 +67,6 @@ uint64_t sim_clock(struct sim *sim, struct sim_machine *machine);
 
 // sim_client.c: clients that lease, lock, hold and release, checked against each other.
 struct sim_workload *sim_workload_create(struct sim *sim);
-void sim_workload_calm(struct sim_workload *workload); // nobody dies any more
 void sim_workload_step(struct sim_workload *workload);
 // After healing: true once every client has completed an operation begun after `since_ns`.
 bool sim_workload_progressed(const struct sim_workload *workload, uint64_t since_ns);

@@ -27,7 +27,6 @@ struct place {
 
 struct sim_net {
     struct sim *sim;
-    struct sim_net_faults faults;
     uint64_t order;
     uint32_t place_count;
     struct place *places[NET_PLACES_MAX];
@@ -76,7 +75,7 @@ static void deliver(struct sim_net *net, struct place *to, uint64_t from, const 
                     uint32_t length) {
     struct sim *sim = net->sim;
     if (to->count == NET_QUEUE_MAX) {
-        sim->stats.lost++;
+        sim->stats.faults[SIM_LOSS]++;
         return;
     }
     struct datagram *datagram = malloc(sizeof *datagram);
@@ -85,14 +84,10 @@ static void deliver(struct sim_net *net, struct place *to, uint64_t from, const 
     datagram->length = length;
     memcpy(datagram->bytes, bytes, length);
     datagram->due_ns = sim->now_ns + 5000 + sim_draw(sim, 20000);
-    if (sim_chance(sim, net->faults.late)) {
-        datagram->due_ns += sim_draw(sim, 50 * SIM_MS);
-        sim->stats.delayed++;
-    }
-    if (sim_chance(sim, net->faults.flip)) {
+    if (sim_strikes(sim, SIM_DELAY)) datagram->due_ns += sim_draw(sim, 50 * SIM_MS);
+    if (sim_strikes(sim, SIM_FLIP)) {
         uint32_t bit = (uint32_t)sim_draw(sim, length * 8u);
         datagram->bytes[bit / 8] ^= (uint8_t)(1u << (bit % 8));
-        sim->stats.flipped++;
     }
     heap_push(to, datagram);
 }
@@ -106,18 +101,12 @@ void sim_net_send(struct sim_net *net, uint64_t from, uint64_t to, const void *b
     sim_check_sent(sim, from, bytes, length);
     if (target == NULL || source == NULL) return;
     if (source->cut_to[number_of(net, target)]) {
-        sim->stats.cut++;
+        sim->stats.faults[SIM_CUT]++;
         return;
     }
-    if (sim_chance(sim, net->faults.lose)) {
-        sim->stats.lost++;
-        return;
-    }
+    if (sim_strikes(sim, SIM_LOSS)) return;
     deliver(net, target, from, bytes, length);
-    if (sim_chance(sim, net->faults.twice)) {
-        sim->stats.doubled++;
-        deliver(net, target, from, bytes, length);
-    }
+    if (sim_strikes(sim, SIM_DUPLICATE)) deliver(net, target, from, bytes, length);
 }
 
 uint32_t sim_net_receive(struct sim_net *net, uint64_t to, uint64_t *from, void *bytes,
@@ -199,10 +188,6 @@ void sim_net_cut(struct sim_net *net, uint64_t a, uint64_t b, bool cut) {
 void sim_net_heal(struct sim_net *net) {
     for (uint32_t i = 0; i < net->place_count; i++)
         memset(net->places[i]->cut_to, 0, sizeof net->places[i]->cut_to);
-}
-
-void sim_net_set_faults(struct sim_net *net, const struct sim_net_faults *faults) {
-    net->faults = *faults;
 }
 
 void sim_net_destroy(struct sim_net *net) {

@@ -1,5 +1,5 @@
-// One life: boots the machines, lets faults loose at rates drawn from the seed, polls every stage
-// of every node in a random order, then heals everything and demands progress and equal states.
+// One life: boots the machines, lets faults loose (sim_faults.c), polls every stage of every node
+// in a random order, then heals everything and demands progress and equal states.
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -81,96 +81,6 @@ static void boot(struct sim *sim, struct sim_machine *machine) {
               (unsigned long)raft_last(node_raft(machine->node)));
 }
 
-// In memory, a majority must keep its log: what fewer hold is not promised to outlive anything.
-static bool can_be_lost(const struct sim *sim, const struct sim_machine *machine) {
-    uint32_t whole = 0;
-    for (uint32_t i = 0; i < sim->node_count; i++) {
-        const struct sim_machine *other = &sim->machines[i];
-        if (other != machine && other->node != NULL)
-            whole += !raft_recovering(node_raft(other->node));
-    }
-    return !sim->memory || whole > sim->node_count / 2;
-}
-
-static void crash(struct sim *sim, struct sim_machine *machine) {
-    if (machine->node == NULL || !can_be_lost(sim, machine)) return;
-    sim_trace(sim, "node %u crashes", machine->id);
-    sim_disk_crash(machine->disk);
-    node_close(machine->node);
-    machine->node = NULL;
-    sim_net_forget(sim->net, machine->endpoint);
-    machine->back_ns = sim->now_ns + sim_draw(sim, (sim->small_logs ? 3000 : 500) * SIM_MS);
-    machine->clock_base_ns += sim_draw(sim, 1000 * SIM_MS); // a new boot, a new monotonic clock
-    sim->stats.crashes++;
-}
-
-static void cut_something(struct sim *sim) {
-    sim->stats.partitions++;
-    const struct sim_machine *victim = &sim->machines[sim_draw(sim, sim->node_count)];
-    uint64_t kind = sim_draw(sim, 3); // both ways, only out, only in
-    for (uint32_t i = 0; i < sim->node_count; i++) {
-        const struct sim_machine *other = &sim->machines[i];
-        if (other == victim || sim_draw(sim, 3) == 0) continue;
-        if (kind != 2) sim_net_cut(sim->net, victim->endpoint, other->endpoint, true);
-        if (kind != 1) sim_net_cut(sim->net, other->endpoint, victim->endpoint, true);
-    }
-    sim->healed_ns = sim->now_ns + 50 * SIM_MS + sim_draw(sim, 800 * SIM_MS);
-    sim_trace(sim, "links of node %u are cut (%s)", victim->id,
-              kind == 0   ? "both ways"
-              : kind == 1 ? "outward"
-                          : "inward");
-}
-
-static void misfortune(struct sim *sim) {
-    for (uint32_t i = 0; i < sim->node_count; i++) {
-        struct sim_machine *machine = &sim->machines[i];
-        if (sim_chance(sim, sim->crash_rate)) crash(sim, machine);
-        if (machine->node != NULL && sim_chance(sim, sim->pause_rate)) {
-            machine->paused_ns = sim->now_ns + sim_draw(sim, 1500 * SIM_MS);
-            sim->stats.pauses++;
-            sim_trace(sim, "node %u pauses", machine->id);
-        }
-        if (sim_chance(sim, sim->full_rate)) {
-            machine->full_ns = sim->now_ns + sim_draw(sim, 4000 * SIM_MS);
-            sim_disk_set_full(machine->disk, true);
-            sim->stats.full_disks++;
-            sim_trace(sim, "the disk of node %u is full", machine->id);
-        }
-        if (machine->full_ns != 0 && sim->now_ns >= machine->full_ns) {
-            machine->full_ns = 0;
-            sim_disk_set_full(machine->disk, false);
-            sim_trace(sim, "the disk of node %u has room again", machine->id);
-        }
-    }
-    if (!sim->memory && (sim->all_ambushed || sim_chance(sim, sim->all_down_rate))) {
-        sim->stats.all_down++;
-        for (uint32_t i = 0; i < sim->node_count; i++) crash(sim, &sim->machines[i]);
-    }
-    sim->all_ambushed = false;
-    if (sim->healed_ns == 0 && sim_chance(sim, sim->cut_rate)) cut_something(sim);
-    if (sim->healed_ns != 0 && sim->now_ns >= sim->healed_ns) {
-        sim_net_heal(sim->net);
-        sim->healed_ns = 0;
-    }
-}
-
-static void heal(struct sim *sim) {
-    struct sim_net_faults none = {0};
-    sim_trace(sim, "everything heals");
-    sim_net_set_faults(sim->net, &none);
-    sim->vote_ambush_rate = sim->ack_ambush_rate = sim->answer_ambush_rate = 0;
-    sim->all_ambushed = false;
-    sim_net_heal(sim->net);
-    sim_workload_calm(sim->workload);
-    for (uint32_t i = 0; i < sim->node_count; i++) {
-        sim->machines[i].paused_ns = 0;
-        sim->machines[i].back_ns = sim->now_ns;
-        sim_disk_set_slow(sim->machines[i].disk, 50000, 100000);
-        sim_disk_set_full(sim->machines[i].disk, false);
-        sim->machines[i].full_ns = 0;
-    }
-}
-
 static void poll_node(struct sim *sim, struct sim_machine *machine) {
     if (machine->node == NULL && sim->now_ns >= machine->back_ns) {
         sim->stats.restarts++;
@@ -195,8 +105,7 @@ static void poll_node(struct sim *sim, struct sim_machine *machine) {
     sim_check_terms(sim, machine);
     if (machine->ambushed) {
         machine->ambushed = false;
-        sim->stats.ambushes++;
-        crash(sim, machine);
+        sim_crash(sim, machine);
         if (machine->node == NULL) machine->back_ns = sim->now_ns + sim_draw(sim, 20 * SIM_MS);
         return;
     }
@@ -221,26 +130,8 @@ struct sim_machine *sim_leader(struct sim *sim) {
 }
 
 static void create(struct sim *sim) {
-    struct sim_net_faults faults = {
-        .lose = (uint32_t)sim_draw(sim, 4) * 30000,
-        .twice = (uint32_t)sim_draw(sim, 3) * 50000,
-        .late = (uint32_t)sim_draw(sim, 3) * 30000,
-        .flip = (uint32_t)sim_draw(sim, 3) * 10000,
-    };
-    sim->node_count = sim_draw(sim, 6) == 0 ? 5 : sim_draw(sim, 12) == 0 ? 1 : 3;
-    sim->small_logs = sim_draw(sim, 3) == 0;
-    sim->crash_rate = (uint32_t)sim_draw(sim, 4) * 8;
-    sim->pause_rate = (uint32_t)sim_draw(sim, 3) * 8;
-    sim->cut_rate = (uint32_t)sim_draw(sim, 3) * 60;
-    sim->all_down_rate = (uint32_t)sim_draw(sim, 3) * 6;
-    sim->busy = sim_draw(sim, 4) == 0;
-    sim->full_rate = sim->busy ? (uint32_t)sim_draw(sim, 3) * 30 : 0;
-    sim->vote_ambush_rate = (uint32_t)sim_draw(sim, 2) * 300000;
-    sim->ack_ambush_rate = (uint32_t)sim_draw(sim, 3) * 100;
-    sim->answer_ambush_rate = (uint32_t)sim_draw(sim, 3) * 500;
-    sim->memory = sim->node_count > 1 && sim_draw(sim, 5) == 0;
+    sim_faults_draw(sim);
     sim->net = sim_net_create(sim);
-    sim_net_set_faults(sim->net, &faults);
     for (uint32_t i = 0; i < sim->node_count; i++) {
         struct sim_machine *machine = &sim->machines[i];
         machine->id = (uint16_t)(i + 1);
@@ -249,7 +140,10 @@ static void create(struct sim *sim) {
         machine->clock_base_ns = (1 + sim_draw(sim, 1000)) * SIM_MS;
         machine->disk = sim_disk_create(sim);
         machine->port = sim_net_port(sim->net, machine->endpoint);
-        if (sim_draw(sim, 4) == 0) sim_disk_set_slow(machine->disk, SIM_MS, 30 * SIM_MS);
+        if (sim_draw(sim, 4) == 0 && sim->faults.rate[SIM_SLOW] > 0) {
+            sim_disk_set_slow(machine->disk, SIM_MS, 30 * SIM_MS);
+            sim->stats.faults[SIM_SLOW]++;
+        }
     }
     for (uint32_t i = 0; i < sim->node_count; i++) boot(sim, &sim->machines[i]);
     sim->workload = sim_workload_create(sim);
@@ -310,10 +204,10 @@ bool sim_live(struct sim *sim, const struct sim_options *options) {
     if (well) {
         create(sim);
         while (sim->now_ns < options->faulty_ns) {
-            misfortune(sim);
+            sim_faults_step(sim);
             round_once(sim);
         }
-        heal(sim);
+        sim_faults_heal(sim);
         uint64_t healed_ns = sim->now_ns;
         while (sim->now_ns < healed_ns + options->calm_ns) round_once(sim);
         if (!sim_workload_progressed(sim->workload, healed_ns))
