@@ -31,20 +31,29 @@ static double seconds_now(void) {
 static void add(struct sim_stats *sum, const struct sim_stats *one) {
     const uint64_t *from = (const uint64_t *)one;
     uint64_t *to = (uint64_t *)sum;
+    uint64_t slowest_ms = one->slowest_ms > sum->slowest_ms ? one->slowest_ms : sum->slowest_ms;
     for (size_t i = 0; i < sizeof *sum / sizeof *to; i++) to[i] += from[i];
+    sum->slowest_ms = slowest_ms;
 }
 
 static void print_summary(const struct sim_stats *s, uint64_t lives, double simulated_s,
                           double real_s) {
     printf("lives      %" PRIu64 ", %.0f s simulated in %.1f s: %.0f x real time\n", lives,
            simulated_s, real_s, simulated_s / real_s);
-    printf("faults     of %" PRIu64 " datagrams, %" PRIu64 " disk writes:", s->datagrams,
-           s->writes);
+    printf("world      %" PRIu64 " datagrams, %" PRIu64 " on links that were cut; %" PRIu64
+           " disk writes, %" PRIu64 " without room, %" PRIu64 " sectors lost in crashes\n",
+           s->datagrams, s->cut_off, s->writes, s->no_space, s->sectors_torn);
+    printf("faults  ");
     for (uint32_t i = 0; i < SIM_FAULTS; i++)
-        printf("%s%s %" PRIu64, i % 5 == 0 ? "\n           " : ", ", sim_fault_kinds[i].name,
-               s->faults[i]);
-    printf("\n           %" PRIu64 " sectors lost in crashes, %" PRIu64 " restarts\n",
-           s->sectors_torn, s->restarts);
+        printf("%s%10" PRIu64 " %-13s %-29s", i % 2 == 0 ? "\n" : "", s->faults[i],
+               sim_fault_kinds[i].name, sim_fault_kinds[i].what);
+    printf("\nnodes      %" PRIu64 " restarts, %" PRIu64 " stops, %" PRIu64
+           " refused to start, %" PRIu64 " times not whole at start, %" PRIu64
+           " crashes spared; %" PRIu64 " busy answers\n",
+           s->restarts, s->stops, s->refused_starts, s->recoveries, s->spared, s->busy);
+    printf("atlas      %" PRIu64 " lives beyond budget, %" PRIu64
+           " of them halted; slowest client %" PRIu64 " ms after healing\n",
+           s->beyond, s->halted, s->slowest_ms);
     printf("cluster    %" PRIu64 " elections, %" PRIu64 " entries applied\n", s->elections,
            s->applied);
     printf("clients    %" PRIu64 " acquires: %" PRIu64 " granted, %" PRIu64 " refused, %" PRIu64

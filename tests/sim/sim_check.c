@@ -44,6 +44,8 @@ static void check_promise(struct sim *sim, struct sim_machine *machine,
                           const struct wire_head *head) {
     switch (head->type) {
     case WIRE_VOTE_REPLY:
+        if ((head->flags & WIRE_VOTE_GRANTED) && raft_recovering(node_raft(machine->node)))
+            sim_broken(sim, "node %u votes, though its log is not whole", machine->id);
         if (head->flags == WIRE_VOTE_GRANTED && sim_strikes(sim, SIM_AMBUSH_VOTE))
             machine->ambushed = true;
         return;
@@ -85,12 +87,16 @@ void sim_check_final(struct sim *sim) {
     uint32_t level = 0;
     for (uint32_t i = 0; i < sim->node_count; i++) {
         const struct sim_machine *m = &sim->machines[i];
-        if (m->node == NULL) sim_broken(sim, "node %u is down after healing", m->id);
+        if (m->retired) continue;
+        if (!sim_machine_whole(m))
+            sim_broken(sim, "node %u is %s after healing", m->id,
+                       m->node == NULL ? "down" : "not whole");
         uint64_t applied = machine_applied(node_machine(m->node));
         if (applied + 200 < commit)
             sim_broken(sim, "node %u stays behind: applied %lu of %lu", m->id,
                        (unsigned long)applied, (unsigned long)commit);
         for (uint32_t j = 0; j < i; j++) {
+            if (sim->machines[j].node == NULL) continue;
             const struct machine *a = node_machine(m->node);
             const struct machine *b = node_machine(sim->machines[j].node);
             if (machine_applied(a) != machine_applied(b)) continue;

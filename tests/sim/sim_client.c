@@ -44,6 +44,8 @@ struct client {
     uint32_t name; // acquiring, holding or releasing
     uint64_t token;
     uint64_t next_ns;           // when it does something again
+    uint64_t suspended_ns;      // it does nothing until then
+    uint64_t doubt_ns;          // its clock stood still: what it believes is not right until then
     uint64_t begun_ns;          // of the operation that is open
     uint64_t completed_from_ns; // begin of the newest operation that completed well
     uint64_t call_number;       // of the operation that is open
@@ -70,6 +72,13 @@ static struct call *begin_call(struct client *client) {
     *call = (struct call){.client = client, .number = client->call_number};
     client->begun_ns = client->sim->now_ns;
     return call;
+}
+
+// Does what this client believes count? Not when its clock, or a node's, has broken the bound that
+// leases rest on (docs/semantics.md): until leases of then have surely ended, only tokens hold.
+static bool in_doubt(const struct client *client) {
+    return client->sim->now_ns < client->doubt_ns ||
+           client->sim->now_ns < client->sim->faults.doubt_ns;
 }
 
 static bool is_open(const struct call *call, enum stage stage) {
@@ -132,6 +141,7 @@ static void on_acquired(void *context, const struct core_result *result) {
         if (held != result->token)
             sim_broken(sim, "client %u was told token %lu but holds %lu", client->number,
                        (unsigned long)result->token, (unsigned long)held);
+        if (in_doubt(client) && held < client->workload->newest_token[client->name]) return;
         if (held <= client->workload->newest_token[client->name])
             sim_broken(sim, "token %lu of %s is not larger than %lu before it", (unsigned long)held,
                        name, (unsigned long)client->workload->newest_token[client->name]);
@@ -171,7 +181,8 @@ static void on_released(void *context, const struct core_result *result) {
     // lease ran out on the way.
     sim_trace(sim, "client %u: release of token %lu answered %u", client->number,
               (unsigned long)client->token, result->status);
-    if (core_lease_remaining_ns(client->core, client_clock(client), client->lease) > 0)
+    if (!in_doubt(client) &&
+        core_lease_remaining_ns(client->core, client_clock(client), client->lease) > 0)
         sim_broken(sim, "client %u: an acknowledged grant (token %lu) was gone: status %u",
                    client->number, (unsigned long)client->token, result->status);
     finished(client, STAGE_FREE, 50 * SIM_MS);
@@ -212,8 +223,9 @@ static void end_life(struct client *client) {
 
 static void take_lease(struct client *client) {
     struct sim *sim = client->sim;
-    struct core_keep keep = {
-        .ttl_ms = 200 + sim_draw(sim, 2000), .lost = on_lost, .lost_context = client};
+    struct core_keep keep = {.ttl_ms = 200 + sim_draw(sim, CLIENT_TTL_MAX_MS - 200),
+                             .lost = on_lost,
+                             .lost_context = client};
     client->stage = STAGE_LEASING;
     struct call *call = begin_call(client);
     if (core_lease_keep(client->core, client_clock(client), &keep, on_leased, call) != WIRE_OK)
@@ -271,11 +283,7 @@ static void step_client(struct client *client) {
         if (sim->now_ns < client->next_ns) return;
         begin_life(client);
     }
-    if (sim_strikes(sim, SIM_DEATH)) {
-        sim_trace(sim, "client %u dies", client->number);
-        end_life(client);
-        return;
-    }
+    if (sim->now_ns < client->suspended_ns) return;
     for (uint32_t length;
          (length = sim_net_receive(sim->net, client->endpoint, &from, bytes, sizeof bytes)) > 0;)
         core_receive(client->core, client_clock(client), from, bytes, length);
@@ -294,7 +302,8 @@ static void check_exclusion(struct sim_workload *workload) {
         const struct client *holder = NULL;
         for (uint32_t i = 0; i < workload->client_count; i++) {
             struct client *client = &workload->clients[i];
-            if (client->core == NULL || client->stage < STAGE_HOLDING || client->name != n)
+            if (client->core == NULL || client->stage < STAGE_HOLDING || client->name != n ||
+                in_doubt(client))
                 continue;
             if (core_held(client->core, client_clock(client), name, (uint32_t)strlen(name)) == 0)
                 continue;
@@ -309,6 +318,41 @@ static void check_exclusion(struct sim_workload *workload) {
 void sim_workload_step(struct sim_workload *workload) {
     for (uint32_t i = 0; i < workload->client_count; i++) step_client(&workload->clients[i]);
     check_exclusion(workload);
+}
+
+static struct client *some_client(struct sim_workload *workload) {
+    struct client *client = &workload->clients[sim_draw(workload->sim, workload->client_count)];
+    return client->core == NULL ? NULL : client;
+}
+
+bool sim_workload_kill(struct sim_workload *workload) {
+    struct client *client = some_client(workload);
+    if (client == NULL) return false;
+    sim_trace(workload->sim, "client %u dies", client->number);
+    end_life(client);
+    return true;
+}
+
+bool sim_workload_suspend(struct sim_workload *workload, uint64_t until_ns, bool clock_too) {
+    struct client *client = some_client(workload);
+    uint64_t now_ns = workload->sim->now_ns;
+    if (client == NULL || client->suspended_ns > now_ns) return false;
+    sim_trace(workload->sim, "client %u is suspended%s", client->number,
+              clock_too ? ", and its clock with it" : "");
+    client->suspended_ns = until_ns;
+    if (!clock_too) return true;
+    (void)client_clock(client);
+    client->machine.clock_base_ns -= until_ns - now_ns; // it goes on where it stood
+    client->doubt_ns = until_ns + 2 * CLIENT_TTL_MAX_MS * SIM_MS;
+    return true;
+}
+
+void sim_workload_wake(struct sim_workload *workload) {
+    for (uint32_t i = 0; i < workload->client_count; i++) workload->clients[i].suspended_ns = 0;
+}
+
+uint64_t sim_workload_endpoint(const struct sim_workload *workload, uint32_t client) {
+    return client < workload->client_count ? workload->clients[client].endpoint : 0;
 }
 
 bool sim_workload_progressed(const struct sim_workload *workload, uint64_t since_ns) {
@@ -353,14 +397,13 @@ struct sim_workload *sim_workload_create(struct sim *sim) {
     struct sim_workload *workload = calloc(1, sizeof *workload);
     workload->sim = sim;
     workload->client_count = 2 + (uint32_t)sim_draw(sim, SIM_CLIENTS_MAX - 1);
-    sim->faults.rate[SIM_DEATH] = (uint32_t)sim_draw(sim, 3) * 10;
-    if (sim->options.without >> SIM_DEATH & 1u) sim->faults.rate[SIM_DEATH] = 0;
     for (uint32_t i = 0; i < workload->client_count; i++) {
         struct client *client = &workload->clients[i];
         client->sim = sim;
         client->workload = workload;
         client->number = i + 1;
-        client->machine.drift_ppm = (int64_t)sim_draw(sim, 801) - 400;
+        if (sim_strikes(sim, SIM_DRIFT))
+            client->machine.drift_ppm = (int64_t)sim_draw(sim, 801) - 400;
         client->machine.clock_base_ns = (1 + sim_draw(sim, 1000)) * SIM_MS;
         begin_life(client);
     }

@@ -1,5 +1,6 @@
-// A network that loses, doubles, delays, overtakes and damages datagrams, and can be cut per pair
-// and direction. Each destination has a heap of datagrams ordered by arrival.
+// A network that loses, doubles, delays, overtakes and damages datagrams, brings old ones again,
+// and can be cut per pair and direction. Each destination has a heap of datagrams ordered by
+// arrival.
 #include <stdlib.h>
 #include <string.h>
 
@@ -7,11 +8,18 @@
 
 #define NET_PLACES_MAX 32u
 #define NET_QUEUE_MAX  8192u
+#define NET_OLD        256u // datagrams kept to be brought again
 
 struct datagram {
     uint64_t due_ns;
     uint64_t order; // ties arrive in the order sent
     uint64_t from;
+    uint32_t length;
+    uint8_t bytes[WIRE_FRAME_MAX];
+};
+
+struct old { // as it was sent, from whom to whom
+    uint64_t from, to;
     uint32_t length;
     uint8_t bytes[WIRE_FRAME_MAX];
 };
@@ -30,6 +38,7 @@ struct sim_net {
     uint64_t order;
     uint32_t place_count;
     struct place *places[NET_PLACES_MAX];
+    struct old old[NET_OLD];
 };
 
 static struct place *place_of(struct sim_net *net, uint64_t endpoint) {
@@ -92,6 +101,25 @@ static void deliver(struct sim_net *net, struct place *to, uint64_t from, const 
     heap_push(to, datagram);
 }
 
+// One in sixteen is kept, in a random place: so they grow some seconds old. Sender and receiver may
+// have crashed and restarted since.
+static void bring_old(struct sim_net *net, uint64_t from, uint64_t to, const void *bytes,
+                      uint32_t length) {
+    struct sim *sim = net->sim;
+    if (sim->faults.rate[SIM_REPLAY] == 0) return;
+    if (sim_draw(sim, 16) == 0) {
+        struct old *kept = &net->old[sim_draw(sim, NET_OLD)];
+        kept->from = from;
+        kept->to = to;
+        kept->length = length;
+        memcpy(kept->bytes, bytes, length);
+    }
+    if (!sim_strikes(sim, SIM_REPLAY)) return;
+    const struct old *again = &net->old[sim_draw(sim, NET_OLD)];
+    if (again->length > 0)
+        deliver(net, place_of(net, again->to), again->from, again->bytes, again->length);
+}
+
 void sim_net_send(struct sim_net *net, uint64_t from, uint64_t to, const void *bytes,
                   uint32_t length) {
     struct sim *sim = net->sim;
@@ -100,8 +128,9 @@ void sim_net_send(struct sim_net *net, uint64_t from, uint64_t to, const void *b
     sim->stats.datagrams++;
     sim_check_sent(sim, from, bytes, length);
     if (target == NULL || source == NULL) return;
+    bring_old(net, from, to, bytes, length);
     if (source->cut_to[number_of(net, target)]) {
-        sim->stats.faults[SIM_CUT]++;
+        sim->stats.cut_off++;
         return;
     }
     if (sim_strikes(sim, SIM_LOSS)) return;
@@ -183,6 +212,13 @@ void sim_net_forget(struct sim_net *net, uint64_t endpoint) {
 
 void sim_net_cut(struct sim_net *net, uint64_t a, uint64_t b, bool cut) {
     place_of(net, a)->cut_to[number_of(net, place_of(net, b))] = cut;
+}
+
+bool sim_net_is_cut(const struct sim_net *net, uint64_t a, uint64_t b) {
+    uint32_t i = 0, j = 0;
+    while (net->places[i]->endpoint != a) i++;
+    while (net->places[j]->endpoint != b) j++;
+    return net->places[i]->cut_to[j];
 }
 
 void sim_net_heal(struct sim_net *net) {

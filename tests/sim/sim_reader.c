@@ -7,7 +7,8 @@
 #include "sim_internal.h"
 #include "wire/wire.h"
 
-#define READER_OPEN 256u
+#define READER_OPEN  256u
+#define READER_FLOOD 1500u
 
 struct sim_reader {
     struct sim *sim;
@@ -34,14 +35,10 @@ void sim_reader_destroy(struct sim_reader *reader) {
     free(reader);
 }
 
-static void ask(struct sim_reader *reader) {
-    struct sim *sim = reader->sim;
+static void send_question(struct sim_reader *reader, const struct sim_machine *to,
+                          uint64_t sequence, const char *name) {
     _Alignas(8) uint8_t bytes[WIRE_FRAME_MAX];
-    char name[16];
     struct wire_writer writer;
-    uint64_t sequence = ++reader->sequence;
-    uint32_t number = (uint32_t)sim_draw(sim, SIM_NAMES);
-    sim_workload_name(number, name);
     wire_begin(&writer, bytes, sizeof bytes, SIM_CLUSTER, 0, 0);
     struct wire_request *request =
         wire_add(&writer, WIRE_REQUEST, 0, (uint32_t)(sizeof *request + strlen(name)));
@@ -49,17 +46,31 @@ static void ask(struct sim_reader *reader) {
     request->sequence = sequence;
     request->name_length = (uint8_t)strlen(name);
     memcpy(request + 1, name, strlen(name));
+    sim_net_send(reader->sim->net, reader->endpoint, to->endpoint, bytes, wire_finish(&writer));
+}
+
+static void ask(struct sim_reader *reader) {
+    struct sim *sim = reader->sim;
+    char name[16];
+    uint64_t sequence = ++reader->sequence;
+    uint32_t number = (uint32_t)sim_draw(sim, SIM_NAMES);
+    sim_workload_name(number, name);
     reader->asked[sequence % READER_OPEN].sequence = sequence;
     reader->asked[sequence % READER_OPEN].answered = sim->answered;
     reader->asked[sequence % READER_OPEN].token = sim_workload_token(sim->workload, number);
     reader->asked[sequence % READER_OPEN].name = number;
-    const struct sim_machine *to = &sim->machines[sim_draw(sim, sim->node_count)];
-    sim_net_send(sim->net, reader->endpoint, to->endpoint, bytes, wire_finish(&writer));
+    send_question(reader, &sim->machines[sim_draw(sim, sim->node_count)], sequence, name);
+}
+
+void sim_reader_flood(struct sim_reader *reader, const struct sim_machine *machine) {
+    for (uint32_t i = 0; i < READER_FLOOD; i++)
+        send_question(reader, machine, UINT64_MAX - i, "flood"); // no answer to it is waited for
 }
 
 static void on_reply(struct sim_reader *reader, const struct wire_reply *reply) {
     struct sim *sim = reader->sim;
     uint32_t at = reply->sequence % READER_OPEN;
+    if (reply->status == WIRE_BUSY) sim->stats.busy++;
     if (reply->status != WIRE_OK || reader->asked[at].sequence != reply->sequence) return;
     sim->stats.reads++;
     if (reply->index < reader->asked[at].answered)

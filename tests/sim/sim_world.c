@@ -53,7 +53,7 @@ static void boot(struct sim *sim, struct sim_machine *machine) {
         .cluster = SIM_CLUSTER,
         .id = machine->id,
         .node_count = (uint16_t)sim->node_count,
-        .election_ns = 100 * SIM_MS,
+        .election_ns = SIM_ELECTION_NS,
         .heartbeat_ns = 20 * SIM_MS,
         // Busy lives fill the WAL first, others the log in memory.
         .log_entries = sim->small_logs ? 256
@@ -76,41 +76,54 @@ static void boot(struct sim *sim, struct sim_machine *machine) {
         options.nodes[i] = (struct node_peer){sim->machines[i].id, sim->machines[i].endpoint};
     char error[256] = "";
     machine->node = node_open(&options, sim_clock(sim, machine), error);
-    if (machine->node == NULL) sim_broken(sim, "node %u does not start: %s", machine->id, error);
+    if (machine->node == NULL) {
+        sim_stopped(sim, machine, error);
+        return;
+    }
+    if (raft_recovering(node_raft(machine->node))) sim->stats.recoveries++;
     sim_trace(sim, "node %u starts, log to %lu", machine->id,
               (unsigned long)raft_last(node_raft(machine->node)));
 }
 
+static void poll_stages(struct sim *sim, struct sim_machine *machine) {
+    uint32_t (*const polls[3])(struct node *, uint64_t) = {node_poll_port, node_poll_consensus,
+                                                           node_poll_wal};
+    uint32_t first = (uint32_t)sim_draw(sim, 3);
+    for (uint32_t i = 0; i < 3; i++) {
+        uint32_t stage = (first + i) % 3;
+        if (sim->now_ns >= machine->stage_paused_ns[stage])
+            polls[stage](machine->node, sim_clock(sim, machine));
+    }
+}
+
+// A node whose disk has failed a durable write says so, and does nothing more.
+static void check_doomed(struct sim *sim, struct sim_machine *machine) {
+    if (!sim_disk_doomed(machine->disk) || !sim_machine_runs(sim, machine)) return;
+    if (++machine->doomed_rounds > 100)
+        sim_broken(sim, "node %u goes on after a durable write has failed", machine->id);
+}
+
 static void poll_node(struct sim *sim, struct sim_machine *machine) {
-    if (machine->node == NULL && sim->now_ns >= machine->back_ns) {
+    if (machine->node == NULL && !machine->retired && sim->now_ns >= machine->back_ns) {
         sim->stats.restarts++;
         boot(sim, machine);
     }
     if (machine->node == NULL || sim->now_ns < machine->paused_ns) return;
     enum wire_role before = raft_role(node_raft(machine->node));
-    uint32_t first = (uint32_t)sim_draw(sim, 3);
-    for (uint32_t i = 0; i < 3; i++) {
-        switch ((first + i) % 3) {
-        case 0:
-            node_poll_port(machine->node, sim_clock(sim, machine));
-            break;
-        case 1:
-            node_poll_consensus(machine->node, sim_clock(sim, machine));
-            break;
-        case 2:
-            node_poll_wal(machine->node, sim_clock(sim, machine));
-            break;
-        }
-    }
+    poll_stages(sim, machine);
     sim_check_terms(sim, machine);
     if (machine->ambushed) {
         machine->ambushed = false;
-        sim_crash(sim, machine);
-        if (machine->node == NULL) machine->back_ns = sim->now_ns + sim_draw(sim, 20 * SIM_MS);
+        if (sim_crash(sim, machine)) {
+            machine->back_ns = sim->now_ns + sim_draw(sim, 20 * SIM_MS);
+            return;
+        }
+    }
+    if (node_failure(machine->node) != NULL) {
+        sim_stopped(sim, machine, node_failure(machine->node));
         return;
     }
-    const char *failure = node_failure(machine->node);
-    if (failure != NULL) sim_broken(sim, "node %u failed: %s", machine->id, failure);
+    check_doomed(sim, machine);
     const struct raft *raft = node_raft(machine->node);
     if (raft_role(raft) != before && raft_role(raft) == WIRE_ROLE_LEADER) {
         sim->stats.elections++;
@@ -136,14 +149,11 @@ static void create(struct sim *sim) {
         struct sim_machine *machine = &sim->machines[i];
         machine->id = (uint16_t)(i + 1);
         machine->endpoint = wire_endpoint_pack(0x0a000001u + i, 7100);
-        machine->drift_ppm = (int64_t)sim_draw(sim, 801) - 400;
+        if (sim_strikes(sim, SIM_DRIFT)) machine->drift_ppm = (int64_t)sim_draw(sim, 801) - 400;
         machine->clock_base_ns = (1 + sim_draw(sim, 1000)) * SIM_MS;
-        machine->disk = sim_disk_create(sim);
+        machine->disk = sim_disk_create(sim, machine);
         machine->port = sim_net_port(sim->net, machine->endpoint);
-        if (sim_draw(sim, 4) == 0 && sim->faults.rate[SIM_SLOW] > 0) {
-            sim_disk_set_slow(machine->disk, SIM_MS, 30 * SIM_MS);
-            sim->stats.faults[SIM_SLOW]++;
-        }
+        if (sim_strikes(sim, SIM_SLOW)) sim_disk_set_slow(machine->disk, SIM_MS, 30 * SIM_MS);
     }
     for (uint32_t i = 0; i < sim->node_count; i++) boot(sim, &sim->machines[i]);
     sim->workload = sim_workload_create(sim);
@@ -193,6 +203,7 @@ static void round_once(struct sim *sim) {
     sim_workload_step(sim->workload);
     sim_reader_step(sim->reader);
     sim_check_hashes(sim);
+    sim_liveness_step(sim);
 }
 
 bool sim_live(struct sim *sim, const struct sim_options *options) {
@@ -208,13 +219,9 @@ bool sim_live(struct sim *sim, const struct sim_options *options) {
             round_once(sim);
         }
         sim_faults_heal(sim);
-        uint64_t healed_ns = sim->now_ns;
-        while (sim->now_ns < healed_ns + options->calm_ns) round_once(sim);
-        if (!sim_workload_progressed(sim->workload, healed_ns))
-            sim_broken(sim, "no progress within %lu ms after all faults ended",
-                       (unsigned long)(options->calm_ns / SIM_MS));
-        sim_workload_final_check(sim->workload);
-        sim_check_final(sim);
+        sim->liveness.healed_ns = sim->now_ns;
+        while (sim->now_ns < sim->liveness.healed_ns + options->calm_ns) round_once(sim);
+        sim_liveness_final(sim);
     }
     if (!well && options->verbose) describe(sim);
     destroy(sim);
