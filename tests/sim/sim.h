@@ -58,7 +58,8 @@ void sim_disk_set_slow(struct disk *disk, uint64_t least_ns, uint64_t spread_ns)
 void sim_disk_stall(struct disk *disk, uint64_t until_ns);
 // A sector rots, or cannot be read until it is written again. False: nothing was there to damage.
 bool sim_disk_damage(struct disk *disk, bool rot);
-bool sim_disk_well(const struct disk *disk);   // it works, and as fast as it should
+bool sim_disk_stalled(const struct disk *disk);
+bool sim_disk_well(const struct disk *disk);   // it works, if slowly
 bool sim_disk_faulty(const struct disk *disk); // it has failed or lied before
 bool sim_disk_doomed(const struct disk *disk); // a durable write has failed: the node must stop
 bool sim_disk_blind(const struct disk *disk);  // damage that leaves no trace: see sim_ledger.c

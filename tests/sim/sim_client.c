@@ -226,6 +226,8 @@ static void take_lease(struct client *client) {
     struct core_keep keep = {.ttl_ms = 200 + sim_draw(sim, CLIENT_TTL_MAX_MS - 200),
                              .lost = on_lost,
                              .lost_context = client};
+    // One that was lost keeps its place in the engine until it is closed or forgotten.
+    (void)core_lease_forget(client->core, client_clock(client), client->lease);
     client->stage = STAGE_LEASING;
     struct call *call = begin_call(client);
     if (core_lease_keep(client->core, client_clock(client), &keep, on_leased, call) != WIRE_OK)
@@ -353,6 +355,17 @@ void sim_workload_wake(struct sim_workload *workload) {
 
 uint64_t sim_workload_endpoint(const struct sim_workload *workload, uint32_t client) {
     return client < workload->client_count ? workload->clients[client].endpoint : 0;
+}
+
+void sim_workload_describe(const struct sim_workload *workload) {
+    static const char *const names[] = {"has no lease", "asks for a lease", "is free", "acquires",
+                                        "holds",        "releases"};
+    for (uint32_t i = 0; i < workload->client_count; i++) {
+        const struct client *c = &workload->clients[i];
+        printf("client %u: %s lock/%u (token %lu, lease %lu) since %.6f s\n", c->number,
+               c->core == NULL ? "is dead," : names[c->stage], c->name, (unsigned long)c->token,
+               (unsigned long)c->lease, (double)c->begun_ns / 1e9);
+    }
 }
 
 bool sim_workload_progressed(const struct sim_workload *workload, uint64_t since_ns) {

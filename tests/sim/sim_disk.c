@@ -220,6 +220,7 @@ static bool misdirect(struct sim_disk *d, const struct operation *o) {
     put(d, other, offset, o->copy, o->bytes);
     ledger_missing(&d->ledger, f->name, o->copy);
     ledger_reported(&d->ledger, f->name, o->copy);
+    sim_damage_done(d->sim, d->machine);
     return d->faulty = true;
 }
 
@@ -304,9 +305,14 @@ void sim_disk_stall(struct disk *disk, uint64_t until_ns) {
     ((struct sim_disk *)disk)->stalled_ns = until_ns;
 }
 
+bool sim_disk_stalled(const struct disk *disk) {
+    const struct sim_disk *d = (const struct sim_disk *)disk;
+    return d->stalled_ns > d->sim->now_ns;
+}
+
 bool sim_disk_well(const struct disk *disk) {
     const struct sim_disk *d = (const struct sim_disk *)disk;
-    return !d->full && !d->doomed && d->stalled_ns <= d->sim->now_ns && d->least_ns < SIM_MS;
+    return !d->full && !d->doomed && !sim_disk_stalled(disk);
 }
 
 bool sim_disk_faulty(const struct disk *disk) {
@@ -324,7 +330,7 @@ bool sim_disk_blind(const struct disk *disk) {
 // Where something lies: mostly in the log, sometimes in a snapshot or in the hard state.
 static struct file *pick_place(struct sim_disk *d, uint64_t *offset) {
     uint64_t kind = sim_draw(d->sim, 10);
-    for (uint32_t tries = 0; tries < 64; tries++) {
+    for (uint32_t tries = 0; tries < 400; tries++) {
         struct file *f = &d->files[sim_draw(d->sim, DISK_FILES_MAX)];
         bool hard = strcmp(f->name, "hard-state") == 0;
         bool wanted = kind < 6   ? strncmp(f->name, "wal-", 4) == 0
@@ -367,6 +373,7 @@ bool sim_disk_damage(struct disk *disk, bool rot) {
         for (uint32_t i = 0; i < SIM_SECTOR; i++)
             sector[i] = how == 1 ? 0 : (uint8_t)sim_draw(d->sim, 256);
     }
+    sim_damage_done(d->sim, d->machine);
     return true;
 }
 

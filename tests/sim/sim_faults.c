@@ -74,6 +74,11 @@ bool sim_strikes(struct sim *sim, enum sim_fault fault) {
     return true;
 }
 
+void sim_damage_done(struct sim *sim, struct sim_machine *machine) {
+    if (sim->faults.rate[SIM_CRASH] > 0 && machine->crash_ns == 0 && sim_draw(sim, 2) == 0)
+        machine->crash_ns = sim->now_ns + sim_draw(sim, 2) * sim_draw(sim, 300 * SIM_MS);
+}
+
 static bool is_unlucky(const struct sim *sim, const struct sim_machine *machine) {
     return (sim->faults.unlucky >> (machine->id - 1)) & 1u;
 }
@@ -266,6 +271,14 @@ static void all_down(struct sim *sim) {
     for (uint32_t i = 0; i < sim->node_count; i++) (void)sim_crash(sim, &sim->machines[i]);
 }
 
+static struct sim_machine *some_machine(struct sim *sim, enum sim_fault fault) {
+    struct sim_machine *machine = &sim->machines[sim_draw(sim, sim->node_count)];
+    bool damages = fault == SIM_EIO_READ || fault == SIM_ROT;
+    while (damages && sim->faults.unlucky != 0 && !is_unlucky(sim, machine))
+        machine = &sim->machines[sim_draw(sim, sim->node_count)];
+    return machine;
+}
+
 static bool strike(struct sim *sim, enum sim_fault fault) {
     switch (fault) {
     case SIM_CUT_FULL:
@@ -285,7 +298,7 @@ static bool strike(struct sim *sim, enum sim_fault fault) {
         return sim_workload_suspend(sim->workload, sim->now_ns + sim_draw(sim, 3000 * SIM_MS),
                                     fault == SIM_SUSPEND_CLOCK);
     default:
-        return strike_machine(sim, &sim->machines[sim_draw(sim, sim->node_count)], fault);
+        return strike_machine(sim, some_machine(sim, fault), fault);
     }
 }
 
@@ -305,6 +318,9 @@ void sim_faults_step(struct sim *sim) {
     strike_by_time(sim);
     for (uint32_t i = 0; i < sim->node_count; i++) {
         struct sim_machine *machine = &sim->machines[i];
+        if (machine->crash_ns != 0 && sim->now_ns >= machine->crash_ns &&
+            sim_crash(sim, machine)) // else again in the next step
+            machine->crash_ns = 0;
         if (machine->full_ns == 0 || sim->now_ns < machine->full_ns) continue;
         machine->full_ns = 0;
         sim_disk_set_full(machine->disk, false);
@@ -328,6 +344,7 @@ void sim_faults_heal(struct sim *sim) {
     for (uint32_t i = 0; i < sim->node_count; i++) {
         struct sim_machine *machine = &sim->machines[i];
         machine->paused_ns = 0;
+        machine->crash_ns = 0;
         memset(machine->stage_paused_ns, 0, sizeof machine->stage_paused_ns);
         machine->back_ns = sim->now_ns;
         machine->full_ns = 0;

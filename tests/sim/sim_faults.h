@@ -78,6 +78,8 @@ void sim_faults_heal(struct sim *sim);
 bool sim_strikes(struct sim *sim, enum sim_fault fault);
 // The same for what destroys data: it strikes only where the atlas allows it.
 bool sim_damages(struct sim *sim, const struct sim_machine *machine, enum sim_fault fault);
+// It has struck: nobody sees it before the node starts again, so that half of them do soon.
+void sim_damage_done(struct sim *sim, struct sim_machine *machine);
 
 // Power off. False where the atlas forbids it now.
 bool sim_crash(struct sim *sim, struct sim_machine *machine);

@@ -25,9 +25,10 @@ struct sim_machine { // one host with its node
     uint64_t stage_paused_ns[3]; // the same of port, consensus and wal
     uint64_t full_ns;            // its disk has no room until then, 0: it has
     uint64_t unwell_ns;          // when last something was wrong with it: sim_liveness.c
-    bool ambushed;               // it has just promised something: crashes now
-    uint32_t doomed_rounds;      // polled since a durable write failed
-    int64_t drift_ppm;           // of its clock
+    uint64_t crash_ns; // its disk was damaged: that is seen when it starts again; 0: not planned
+    bool ambushed;     // it has just promised something: crashes now
+    uint32_t doomed_rounds; // polled since a durable write failed
+    int64_t drift_ppm;      // of its clock
     uint64_t clock_base_ns;
     uint64_t clock_last_ns;
 };
@@ -94,6 +95,7 @@ void sim_workload_wake(struct sim_workload *workload);
 uint64_t sim_workload_endpoint(const struct sim_workload *workload, uint32_t client); // 0: no such
 // After healing: true once every client has completed an operation begun after `since_ns`.
 bool sim_workload_progressed(const struct sim_workload *workload, uint64_t since_ns);
+void sim_workload_describe(const struct sim_workload *workload);
 void sim_workload_final_check(struct sim_workload *workload);
 void sim_workload_destroy(struct sim_workload *workload);
 void sim_workload_name(uint32_t number, char name[16]); // of SIM_NAMES locks

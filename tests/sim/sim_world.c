@@ -98,8 +98,11 @@ static void poll_stages(struct sim *sim, struct sim_machine *machine) {
 
 // A node whose disk has failed a durable write says so, and does nothing more.
 static void check_doomed(struct sim *sim, struct sim_machine *machine) {
-    if (!sim_disk_doomed(machine->disk) || !sim_machine_runs(sim, machine)) return;
-    if (++machine->doomed_rounds > 100)
+    if (!sim_disk_doomed(machine->disk) || sim_disk_stalled(machine->disk) ||
+        !sim_machine_runs(sim, machine))
+        return;
+    // In the order begun: writes before it must land first.
+    if (++machine->doomed_rounds > 10000)
         sim_broken(sim, "node %u goes on after a durable write has failed", machine->id);
 }
 
@@ -162,6 +165,7 @@ static void create(struct sim *sim) {
 
 // What a person looks at first when a rule was broken.
 static void describe(const struct sim *sim) {
+    if (sim->workload != NULL) sim_workload_describe(sim->workload);
     for (uint32_t i = 0; i < sim->node_count; i++) {
         const struct sim_machine *m = &sim->machines[i];
         if (m->node == NULL) {

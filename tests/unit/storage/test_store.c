@@ -30,6 +30,7 @@ bool sim_damages(struct sim *s, const struct sim_machine *m, enum sim_fault faul
 bool sim_can_be_lost(const struct sim *s, const struct sim_machine *m) {
     return false;
 }
+void sim_damage_done(struct sim *s, struct sim_machine *m) {}
 void sim_trace(struct sim *s, const char *format, ...) {}
 uint64_t sim_draw(struct sim *s, uint64_t below) {
     uint64_t z = s->random += 0x9e3779b97f4a7c15ull;
