@@ -49,8 +49,8 @@ static void print_summary(const struct sim_stats *s, uint64_t lives, double simu
                sim_fault_kinds[i].name, sim_fault_kinds[i].what);
     printf("\nnodes      %" PRIu64 " restarts, %" PRIu64 " stops, %" PRIu64
            " refused to start, %" PRIu64 " times not whole at start, %" PRIu64
-           " crashes spared; %" PRIu64 " busy answers\n",
-           s->restarts, s->stops, s->refused_starts, s->recoveries, s->spared, s->busy);
+           " crashes spared, %" PRIu64 " plots; %" PRIu64 " busy answers\n",
+           s->restarts, s->stops, s->refused_starts, s->recoveries, s->spared, s->plots, s->busy);
     printf("atlas      %" PRIu64 " lives beyond budget, %" PRIu64
            " of them halted; slowest client %" PRIu64 " ms after healing\n",
            s->beyond, s->halted, s->slowest_ms);

@@ -58,6 +58,8 @@ void sim_disk_set_slow(struct disk *disk, uint64_t least_ns, uint64_t spread_ns)
 void sim_disk_stall(struct disk *disk, uint64_t until_ns);
 // A sector rots, or cannot be read until it is written again. False: nothing was there to damage.
 bool sim_disk_damage(struct disk *disk, bool rot);
+// The same of the newest batch of the log that leaves a trace when it is damaged so.
+bool sim_disk_damage_newest(struct disk *disk, bool rot);
 bool sim_disk_stalled(const struct disk *disk);
 bool sim_disk_well(const struct disk *disk);   // it works, if slowly
 bool sim_disk_faulty(const struct disk *disk); // it has failed or lied before
@@ -68,7 +70,7 @@ bool sim_disk_blind(const struct disk *disk);  // damage that leaves no trace: s
 struct sim_stats {
     uint64_t faults[SIM_FAULTS]; // how often each struck
     uint64_t datagrams, cut_off, writes, no_space, sectors_torn;
-    uint64_t restarts, stops, refused_starts, recoveries, spared;
+    uint64_t restarts, stops, refused_starts, recoveries, spared, plots;
     uint64_t beyond, halted; // lives with damage anywhere, and those of them that ended so
     uint64_t busy;           // answers
     uint64_t slowest_ms;     // from healing to the last client's progress: a maximum, not a sum

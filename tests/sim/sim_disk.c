@@ -345,24 +345,13 @@ static struct file *pick_place(struct sim_disk *d, uint64_t *offset) {
     return NULL;
 }
 
-bool sim_disk_damage(struct disk *disk, bool rot) {
-    struct sim_disk *d = (struct sim_disk *)disk;
-    uint64_t offset;
-    struct file *f = pick_place(d, &offset);
-    if (f == NULL || d->doomed) return false;
-    struct sim_ledger before = d->ledger;
-    ledger_damaged(&d->ledger, f->name, offset, SIM_SECTOR);
-    if (d->machine->node == NULL &&
-        ledger_blind(&d->ledger)) { // it could not be kept from starting
-        d->ledger = before;
-        return false;
-    }
-    d->faulty = true;
-    sim_trace(d->sim, "node %u: sector at %lu of %s %s", d->machine->id, (unsigned long)offset,
-              f->name, rot ? "rots" : "cannot be read any more");
+static void damage_sector(struct sim_disk *d, struct file *f, uint64_t offset, bool rot) {
     uint8_t *sector = f->bytes + offset;
     uint64_t how = sim_draw(d->sim, 3);
     uint32_t struck = (uint32_t)sim_draw(d->sim, sizeof(struct hard_state_block));
+    sim_trace(d->sim, "node %u: sector at %lu of %s %s", d->machine->id, (unsigned long)offset,
+              f->name, rot ? "rots" : "cannot be read any more");
+    d->faulty = true;
     if (!rot) {
         uint32_t i = (uint32_t)sim_draw(d->sim, UNREADABLE_MAX);
         d->unreadable[i].file = f;
@@ -373,7 +362,35 @@ bool sim_disk_damage(struct disk *disk, bool rot) {
         for (uint32_t i = 0; i < SIM_SECTOR; i++)
             sector[i] = how == 1 ? 0 : (uint8_t)sim_draw(d->sim, 256);
     }
+}
+
+bool sim_disk_damage(struct disk *disk, bool rot) {
+    struct sim_disk *d = (struct sim_disk *)disk;
+    uint64_t offset;
+    struct file *f = pick_place(d, &offset);
+    if (f == NULL || d->doomed) return false;
+    struct sim_ledger before = d->ledger;
+    // A sector that cannot be read says so itself.
+    if (rot) ledger_damaged(&d->ledger, f->name, offset, SIM_SECTOR);
+    if (d->machine->node == NULL &&
+        ledger_blind(&d->ledger)) { // it could not be kept from starting
+        d->ledger = before;
+        return false;
+    }
+    damage_sector(d, f, offset, rot);
     sim_damage_done(d->sim, d->machine);
+    return true;
+}
+
+bool sim_disk_damage_newest(struct disk *disk, bool rot) {
+    struct sim_disk *d = (struct sim_disk *)disk;
+    uint32_t segment;
+    uint64_t offset;
+    if (d->doomed || ledger_blind(&d->ledger) || !ledger_newest(&d->ledger, rot, &segment, &offset))
+        return false;
+    struct file *f = file_of(d, segment);
+    if (rot) ledger_damaged(&d->ledger, f->name, offset, SIM_SECTOR);
+    damage_sector(d, f, offset, rot);
     return true;
 }
 

@@ -204,8 +204,40 @@ static void cut_something(struct sim *sim, enum sim_fault how) {
 
 // ---------------------------------------------------------------- what strikes by time
 
+// Chance alone hardly ever makes one copy count. So some damage is a plot: one node stands still
+// while others go on; then what the unlucky one wrote last is damaged, and it and the leader lose
+// power together. If it came back as if nothing were missing, it could help the late one to lead.
+static bool begin_plot(struct sim *sim, struct sim_machine *damaged, bool rot) {
+    struct sim_faults *faults = &sim->faults;
+    struct sim_machine *late = &sim->machines[sim_draw(sim, sim->node_count)];
+    if (faults->plot.due_ns != 0 || sim->memory || late == damaged || late == sim_leader(sim))
+        return false;
+    faults->plot.due_ns = sim->now_ns + 50 * SIM_MS + sim_draw(sim, 300 * SIM_MS);
+    faults->plot.damaged = damaged;
+    faults->plot.late = late;
+    faults->plot.rot = rot;
+    late->paused_ns = faults->plot.due_ns;
+    sim_trace(sim, "node %u pauses, and node %u will be damaged", late->id, damaged->id);
+    return true;
+}
+
+static void end_plot(struct sim *sim) {
+    struct sim_faults *faults = &sim->faults;
+    struct sim_machine *damaged = faults->plot.damaged, *leader = sim_leader(sim);
+    if (faults->plot.due_ns == 0 || sim->now_ns < faults->plot.due_ns) return;
+    faults->plot.due_ns = 0;
+    if (damaged->node == NULL || !sim_disk_damage_newest(damaged->disk, faults->plot.rot)) return;
+    sim->stats.faults[faults->plot.rot ? SIM_ROT : SIM_EIO_READ]++;
+    sim->stats.plots++;
+    if (sim_crash(sim, damaged)) damaged->back_ns = sim->now_ns + sim_draw(sim, 20 * SIM_MS);
+    if (leader == NULL || leader == damaged || leader == faults->plot.late) return;
+    if (sim_crash(sim, leader)) leader->back_ns += 500 * SIM_MS;
+}
+
 static bool damage(struct sim *sim, struct sim_machine *machine, bool rot) {
-    return is_unlucky(sim, machine) && sim_disk_damage(machine->disk, rot);
+    if (!is_unlucky(sim, machine)) return false;
+    if (sim_draw(sim, 2) == 0 && begin_plot(sim, machine, rot)) return false; // counted at its end
+    return sim_disk_damage(machine->disk, rot);
 }
 
 static void pause_stage(struct sim *sim, struct sim_machine *machine) {
@@ -316,6 +348,7 @@ static void strike_by_time(struct sim *sim) {
 void sim_faults_step(struct sim *sim) {
     struct sim_faults *faults = &sim->faults;
     strike_by_time(sim);
+    end_plot(sim);
     for (uint32_t i = 0; i < sim->node_count; i++) {
         struct sim_machine *machine = &sim->machines[i];
         if (machine->crash_ns != 0 && sim->now_ns >= machine->crash_ns &&

@@ -56,6 +56,9 @@ struct sim_fault_kind {
 };
 extern const struct sim_fault_kind sim_fault_kinds[SIM_FAULTS];
 
+struct sim;
+struct sim_machine;
+
 struct sim_faults {
     uint32_t rate[SIM_FAULTS];    // of this life, 0: never
     uint64_t next_ns[SIM_FAULTS]; // SIM_PER_TIME: when it strikes next
@@ -63,11 +66,13 @@ struct sim_faults {
     uint32_t unlucky;             // bit i: the disk of machines[i] may be damaged
     bool all_ambushed;            // an answer has just left: all machines lose power
     uint64_t cut_until_ns;        // 0: no link is cut
-    uint64_t doubt_ns;            // a node's clock has jumped: leases of then say nothing
+    struct {                      // see begin_plot()
+        uint64_t due_ns;          // 0: none
+        struct sim_machine *damaged, *late;
+        bool rot;
+    } plot;
+    uint64_t doubt_ns; // a node's clock has jumped: leases of then say nothing
 };
-
-struct sim;
-struct sim_machine;
 
 // Bit of the kind in sim_options.without, 0 for a name that is none.
 uint64_t sim_fault_bit(const char *name);

@@ -78,6 +78,20 @@ void ledger_damaged(struct sim_ledger *ledger, const char *file, uint64_t offset
     }
 }
 
+bool ledger_newest(const struct sim_ledger *ledger, bool proved, uint32_t *segment,
+                   uint64_t *offset) {
+    struct ledger_batch newest = {0};
+    for (uint32_t s = 0; s < LEDGER_SEGMENTS; s++)
+        for (uint32_t b = 0; b < LEDGER_BLOCKS; b++) {
+            struct ledger_batch batch = ledger->owner[s][b];
+            if (!later(batch, newest) || (proved && later(batch, ledger->evidence))) continue;
+            newest = batch;
+            *segment = s;
+            *offset = (uint64_t)b * STORE_BLOCK;
+        }
+    return newest.life > 0;
+}
+
 bool ledger_blind(const struct sim_ledger *ledger) {
     uint64_t a = ledger->hard_copy[0], b = ledger->hard_copy[1];
     uint64_t best = a > b ? a : b;

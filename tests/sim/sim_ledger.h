@@ -37,6 +37,9 @@ void ledger_reported(struct sim_ledger *ledger, const char *file, const void *co
 void ledger_missing(struct sim_ledger *ledger, const char *file, const void *content);
 // What lay there is damaged.
 void ledger_damaged(struct sim_ledger *ledger, const char *file, uint64_t offset, uint32_t bytes);
+// Where the newest batch begins; proved: of those that a later one proves to have been durable.
+bool ledger_newest(const struct sim_ledger *ledger, bool proved, uint32_t *segment,
+                   uint64_t *offset);
 // Something that was reported durable is gone and nothing on the disk says so.
 bool ledger_blind(const struct sim_ledger *ledger);
 
