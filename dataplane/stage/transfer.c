@@ -347,12 +347,19 @@ void stage_transfer_messages(struct stage_consensus *stage) {
     stage->chunk_count = 0;
 }
 
+// Nobody goes on with what is being received: another leads, or its entries have come by append. It
+// must not hold up own snapshots until it is given up, since the log may be full by then.
+static bool in_vain(const struct stage_consensus *stage) {
+    const struct stage_receiver *r = &stage->receiver;
+    uint16_t leader = raft_leader(stage->raft);
+    return (leader != 0 && leader != r->peer) || raft_commit(stage->raft) >= r->index ||
+           stage->now_ns - r->heard_ns > STAGE_TRANSFER_GIVE_UP_NS;
+}
+
 uint32_t stage_transfer_step(struct stage_consensus *stage) {
     struct stage_receiver *r = &stage->receiver;
     struct stage_sender *s = &stage->sender;
-    if (r->peer != 0 && r->in_flight == 0 &&
-        stage->now_ns - r->heard_ns > STAGE_TRANSFER_GIVE_UP_NS)
-        end_receiving(stage);
+    if (r->peer != 0 && r->in_flight == 0 && in_vain(stage)) end_receiving(stage);
     if (s->peer == 0) {
         if (stage->effects.snapshot_peers != 0) begin_sending(stage);
         return 0;

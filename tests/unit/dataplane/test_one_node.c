@@ -498,6 +498,18 @@ static void failed_snapshots_cost_nothing(void **state) {
     until_next_snapshot(); // beside the one being sent
 }
 
+// The leader whose snapshot was being received is gone: nobody goes on with it, and while it was
+// waited for, the node took none of its own, however full its log.
+static void half_a_snapshot_holds_up_none(void **state) {
+    (void)state;
+    make_snapshot(100);
+    send_chunk(100, 0, 0);
+    one_run(10);
+    assert_int_equal(how_far()->offset, CHUNK);
+    one_lead(&term);
+    until_next_snapshot();
+}
+
 static void a_replaced_snapshot_is_not_sent_on(void **state) {
     (void)state;
     one_lead(&term);
@@ -561,6 +573,7 @@ int main(void) {
         THREE(a_receiver_that_lost_its_beginning_says_so),
         THREE(an_overtaken_snapshot_voids_nothing),
         THREE(failed_snapshots_cost_nothing),
+        THREE(half_a_snapshot_holds_up_none),
         THREE(a_replaced_snapshot_is_not_sent_on),
         THREE(the_next_waiter_is_told),
         THREE(a_sender_starts_over_when_told),
