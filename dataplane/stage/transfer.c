@@ -92,6 +92,7 @@ void stage_transfer_read(struct stage_consensus *stage, struct store_request *re
     assert(s->block == request && s->reading);
     s->reading = false;
     if (request->status != 0) stage_count(stage, STAGE_COUNT_SNAPSHOTS_FAILED, 1);
+    if (request->status != 0 && !s->stale) stage->snapshot.unreadable = true;
     if (request->status != 0 || s->stale) end_sending(stage);
 }
 
@@ -316,6 +317,7 @@ void stage_transfer_written(struct stage_consensus *stage, struct store_request 
         newest->newest_term = r->term;
         newest->newest_time_ns = r->time_ns;
         newest->newest_bytes = r->total;
+        newest->unreadable = false;
         stage_transfer_begin_anew(stage); // a block read for a peer of former days is not of this
         struct raft_event *event = stage_event(stage, RAFT_EVENT_SNAPSHOT_INSTALLED);
         event->snapshot.index = r->index;
