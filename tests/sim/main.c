@@ -17,6 +17,7 @@ static const char help[] =
     "  --from S       first seed (default 1)\n"
     "  --faulty MS    simulated milliseconds with faults (default 4000)\n"
     "  --calm MS      and without, at the end, when progress is demanded (default 6000)\n"
+    "  --regressions FILE  the seeds named in it, one a line\n"
     "  --without A,B  switches these faults off; the summary names all\n"
     "  --verbose      print what happens, in order\n\n"
     "examples: sim --seeds 200\n"
@@ -70,6 +71,15 @@ static bool run(struct sim *sim, const struct sim_options *options) {
     return false;
 }
 
+// Lines that begin with a number; the rest of them says what broke then.
+static bool next_seed(FILE *seeds, uint64_t *seed) {
+    char line[256];
+    while (fgets(line, sizeof line, seeds) != NULL)
+        if (sscanf(line, "%" SCNu64, seed) == 1) return true;
+    fclose(seeds);
+    return false;
+}
+
 static bool parse_without(char *names, uint64_t *without) {
     for (char *name = strtok(names, ","); name != NULL; name = strtok(NULL, ",")) {
         *without |= sim_fault_bit(name);
@@ -82,41 +92,55 @@ static bool parse_without(char *names, uint64_t *without) {
     return true;
 }
 
-int main(int argc, char **argv) {
-    struct sim_options options = {.seed = 1, .faulty_ns = 4000 * SIM_MS, .calm_ns = 6000 * SIM_MS};
-    uint64_t lives = 20;
-    bool twice = false;
+struct order { // what is asked for
+    struct sim_options options;
+    uint64_t lives;
+    bool twice;
+    FILE *seeds; // NULL: counted on from the first
+};
+
+// Exit status, or -1: go on.
+static int parse(int argc, char **argv, struct order *order) {
     static const struct option names[] = {{"seed", required_argument, NULL, 's'},
                                           {"seeds", required_argument, NULL, 'n'},
                                           {"from", required_argument, NULL, 'f'},
                                           {"faulty", required_argument, NULL, 'F'},
                                           {"calm", required_argument, NULL, 'C'},
                                           {"without", required_argument, NULL, 'W'},
+                                          {"regressions", required_argument, NULL, 'R'},
                                           {"verbose", no_argument, NULL, 'v'},
                                           {"help", no_argument, NULL, 'h'},
                                           {0}};
+    struct sim_options *options = &order->options;
     for (int o; (o = getopt_long(argc, argv, "", names, NULL)) != -1;) {
         switch (o) {
         case 's':
-            options.seed = strtoull(optarg, NULL, 10), lives = 1, twice = true;
+            options->seed = strtoull(optarg, NULL, 10), order->lives = 1, order->twice = true;
             break;
         case 'n':
-            lives = strtoull(optarg, NULL, 10);
+            order->lives = strtoull(optarg, NULL, 10);
             break;
         case 'f':
-            options.seed = strtoull(optarg, NULL, 10);
+            options->seed = strtoull(optarg, NULL, 10);
             break;
         case 'F':
-            options.faulty_ns = strtoull(optarg, NULL, 10) * SIM_MS;
+            options->faulty_ns = strtoull(optarg, NULL, 10) * SIM_MS;
             break;
         case 'C':
-            options.calm_ns = strtoull(optarg, NULL, 10) * SIM_MS;
+            options->calm_ns = strtoull(optarg, NULL, 10) * SIM_MS;
             break;
         case 'W':
-            if (!parse_without(optarg, &options.without)) return 2;
+            if (!parse_without(optarg, &options->without)) return 2;
+            break;
+        case 'R':
+            if ((order->seeds = fopen(optarg, "r")) == NULL) {
+                fprintf(stderr, "sim: cannot read %s\n", optarg);
+                return 2;
+            }
+            order->lives = UINT64_MAX;
             break;
         case 'v':
-            options.verbose = true;
+            options->verbose = true;
             break;
         case 'h':
             fputs(help, stdout);
@@ -126,12 +150,24 @@ int main(int argc, char **argv) {
             return 2;
         }
     }
+    return -1;
+}
+
+int main(int argc, char **argv) {
+    struct order order = {
+        .options = {.seed = 1, .faulty_ns = 4000 * SIM_MS, .calm_ns = 6000 * SIM_MS}, .lives = 20};
+    int status = parse(argc, argv, &order);
+    if (status >= 0) return status;
+    struct sim_options options = order.options;
+    uint64_t lives = order.lives;
     struct sim *sim = calloc(1, sizeof *sim);
     struct sim_stats sum = {0};
     double began = seconds_now(), simulated = 0;
     uint64_t broken = 0, first = options.seed;
     for (uint64_t i = 0; i < lives; i++) {
         options.seed = first + i;
+        if (order.seeds != NULL && !next_seed(order.seeds, &options.seed)) lives = i;
+        if (i == lives) break;
         broken += !run(sim, &options);
         add(&sum, &sim->stats);
         simulated += (double)sim->now_ns / 1e9;
@@ -142,7 +178,7 @@ int main(int argc, char **argv) {
     uint64_t hash = sim->trace_hash;
     if (isatty(STDERR_FILENO) && !options.verbose) fprintf(stderr, "\r%40s\r", "");
     print_summary(&sum, lives, simulated, seconds_now() - began);
-    if (twice) {
+    if (order.twice) {
         options.verbose = false;
         (void)sim_live(sim, &options);
         printf("trace      %016" PRIx64 ", again %016" PRIx64 "\n", hash, sim->trace_hash);

@@ -417,7 +417,8 @@ struct sim_workload *sim_workload_create(struct sim *sim) {
         client->number = i + 1;
         if (sim_strikes(sim, SIM_DRIFT))
             client->machine.drift_ppm = (int64_t)sim_draw(sim, 801) - 400;
-        client->machine.clock_base_ns = (100000 + sim_draw(sim, 1000)) * SIM_MS; // it may stand still
+        client->machine.clock_base_ns =
+            (100000 + sim_draw(sim, 1000)) * SIM_MS; // it may stand still
         begin_life(client);
     }
     return workload;
