@@ -2,7 +2,8 @@
 //
 // The end is a torn tail when nothing on disk says that the next batch had been durable: then it
 // was never acknowledged, and is cut. If a later batch exists that was written when the next one
-// was known to be durable, something is missing that may have been acknowledged: that is damage.
+// was known to be durable, something is missing that may have been acknowledged: that is damage. So
+// is a next batch that cannot be read: power that goes leaves sectors old or new, but readable.
 #include <errno.h>
 #include <stdio.h>
 #include <string.h>
@@ -174,6 +175,28 @@ static struct chain find_chain(struct store *store) {
     return best;
 }
 
+// A batch that power cut short can be read, whatever it holds. One that cannot, where the next
+// batch would lie, may have been durable.
+static bool unreadable(struct store *store, uint32_t segment, uint64_t offset) {
+    struct wal_batch_header header;
+    if (offset + STORE_BLOCK > store->options.segment_bytes) return false;
+    if (!fetch(store, segment, offset, STORE_BLOCK)) return true;
+    if (!read_header(store, segment, offset, &header) || header.sequence != store->wal.sequence ||
+        header.previous_hash != store->wal.last_hash)
+        return false;
+    uint32_t bytes = padded_bytes(&header);
+    return offset + bytes <= store->options.segment_bytes && !fetch(store, segment, offset, bytes);
+}
+
+static bool end_unreadable(struct store *store) {
+    const struct wal *wal = &store->wal;
+    uint64_t left = store->options.segment_bytes - wal->offset;
+    if (unreadable(store, wal->current, wal->offset)) return true;
+    // The largest batch would still have fitted: so the next one is not in the next segment.
+    if (left >= STORE_RESERVE_BYTES + STORE_BATCH_BYTES) return false;
+    return unreadable(store, (wal->current + 1) % store->options.segment_count, 0);
+}
+
 // Looks through everything for a batch that proves batch `sequence` to have been durable in this
 // life or a later one, and for the highest life ever. The records of a sound batch are passed over:
 // a client's value in them may look like anything.
@@ -232,7 +255,8 @@ int wal_recover(struct store *store, struct store_recovered *recovered, char *er
     }
     wal->durable = wal->sequence - 1;
     wal->replay_to = wal->durable;
-    if (search_evidence(store, wal->sequence, chain_life, &highest_life)) {
+    bool missing = end_unreadable(store);
+    if (search_evidence(store, wal->sequence, chain_life, &highest_life) || missing) {
         recovered->damaged = true;
     } else if (read_header(store, wal->current, wal->offset, &header) &&
                header.life >= chain_life && header.sequence >= wal->sequence) {

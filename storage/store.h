@@ -16,9 +16,9 @@
 // in full at first start; that snapshot is abandoned, the store goes on.
 //
 // Recovery: a torn tail (nothing valid after it) was never acknowledged and is cut. Damage with
-// valid records behind it may have been acknowledged: the log is cut there, `damaged` is set, and
-// the node must not vote until a leader has brought it up to date (FAST'18, Protocol-Aware
-// Recovery).
+// valid records behind it, or a next record that the device cannot read, may have been
+// acknowledged: the log is cut there, `damaged` is set, and the node must not vote until a leader
+// has brought it up to date (FAST'18, Protocol-Aware Recovery).
 #ifndef CONCLAVE_STORE_H
 #define CONCLAVE_STORE_H
 

@@ -31,12 +31,14 @@ bool stage_log_fills(const struct stage_consensus *stage) {
 
 bool stage_snapshot_wanted(const struct stage_consensus *stage) {
     uint32_t used = used_percent(stage), limit = stage->options.snapshot_percent;
-    if (used < limit || stage->snapshot.state != SNAPSHOT_IDLE || stage->restoring ||
+    // Who needs the one that cannot be read waits for another, however little has happened since.
+    bool again = stage->snapshot.unreadable;
+    if ((used < limit && !again) || stage->snapshot.state != SNAPSHOT_IDLE || stage->restoring ||
         stage->receiver.peer != 0 ||
-        machine_applied(stage->machine) <= stage->snapshot.newest_index)
+        (machine_applied(stage->machine) <= stage->snapshot.newest_index && !again))
         return false;
     // Sending the one there is goes first, but only as long as the own log can wait.
-    return stage->sender.peer == 0 || used >= limit + (100 - limit) / 2;
+    return again || stage->sender.peer == 0 || used >= limit + (100 - limit) / 2;
 }
 
 bool stage_snapshot_due(const struct stage_consensus *stage) {
@@ -149,6 +151,7 @@ void stage_snapshot_written(struct stage_consensus *stage, struct store_request 
         s->newest_term = s->term;
         s->newest_time_ns = s->time_ns;
         s->newest_bytes = s->offset;
+        s->unreadable = false;
         s->state = SNAPSHOT_IDLE;
         stage_count(stage, STAGE_COUNT_SNAPSHOTS, 1);
         stage_transfer_begin_anew(stage); // what was being sent is no longer the newest

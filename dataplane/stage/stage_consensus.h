@@ -106,6 +106,7 @@ struct stage_snapshot { // of the own state machine
     bool failed;
     uint64_t retry_ns;
     uint64_t newest_index, newest_term, newest_time_ns, newest_bytes; // durable
+    bool unreadable; // the newest is, on this node's disk
     uint8_t spill[STAGE_SLICE_BYTES];
 };
 

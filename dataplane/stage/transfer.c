@@ -96,6 +96,7 @@ void stage_transfer_read(struct stage_consensus *stage, struct store_request *re
     assert(s->block == request && s->reading);
     s->reading = false;
     if (request->status != 0) stage_count(stage, STAGE_COUNT_SNAPSHOTS_FAILED, 1);
+    if (request->status != 0 && !s->stale) stage->snapshot.unreadable = true;
     if (request->status != 0 || s->stale) end_sending(stage);
 }
 
@@ -320,6 +321,7 @@ void stage_transfer_written(struct stage_consensus *stage, struct store_request 
         newest->newest_term = r->term;
         newest->newest_time_ns = r->time_ns;
         newest->newest_bytes = r->total;
+        newest->unreadable = false;
         stage_transfer_begin_anew(stage); // a block read for a peer of former days is not of this
         struct raft_event *event = stage_event(stage, RAFT_EVENT_SNAPSHOT_INSTALLED);
         event->snapshot.index = r->index;
@@ -351,12 +353,19 @@ void stage_transfer_messages(struct stage_consensus *stage) {
     stage->chunk_count = 0;
 }
 
+// Nobody goes on with what is being received: another leads, or its entries have come by append. It
+// must not hold up own snapshots until it is given up, since the log may be full by then.
+static bool in_vain(const struct stage_consensus *stage) {
+    const struct stage_receiver *r = &stage->receiver;
+    uint16_t leader = raft_leader(stage->raft);
+    return (leader != 0 && leader != r->peer) || raft_commit(stage->raft) >= r->index ||
+           stage->now_ns - r->heard_ns > STAGE_TRANSFER_GIVE_UP_NS;
+}
+
 uint32_t stage_transfer_step(struct stage_consensus *stage) {
     struct stage_receiver *r = &stage->receiver;
     struct stage_sender *s = &stage->sender;
-    if (r->peer != 0 && r->in_flight == 0 &&
-        stage->now_ns - r->heard_ns > STAGE_TRANSFER_GIVE_UP_NS)
-        end_receiving(stage);
+    if (r->peer != 0 && r->in_flight == 0 && in_vain(stage)) end_receiving(stage);
     if (s->peer == 0) {
         if (stage->effects.snapshot_peers != 0) begin_sending(stage);
         return 0;

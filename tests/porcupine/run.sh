@@ -23,7 +23,7 @@ timeout 120 go build -o "$work/porcupine" .
 
 for seed in $(seq 1 "$seeds"); do
     # A life that breaks a rule is the sim test's affair; here only two opinions are compared.
-    timeout 60 "$sim" --seeds 1 --from "$seed" --history "$work/life_$seed.jsonl" > "$work/out" || {
+    timeout 60 "$sim" --seeds 1 --from "$seed" --without jump --history "$work/life_$seed.jsonl" > "$work/out" || {
         cat "$work/out"
         exit 1
     }

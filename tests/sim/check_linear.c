@@ -381,6 +381,7 @@ static bool answered(const struct history_operation *o) {
 // acknowledged had been asked for.
 static void find_ends(struct search *s) {
     memset(s->end_ns, 0, sizeof s->end_ns);
+    if (s->h->early) return;
     for (uint32_t i = 0; i < s->h->operation_count; i++) {
         const struct history_operation *o = &s->h->operations[i];
         bool grants = o->op == WIRE_OP_LEASE_GRANT;
@@ -425,7 +426,8 @@ static void gather(struct search *s, uint8_t name) {
         if (o->name != name || o->op != WIRE_OP_LOCK_ACQUIRE) continue;
         if (o->amount == 0 || o->amount == WIRE_WAIT_FOREVER) continue;
         uint16_t lease = lease_number(s, o->lease);
-        add(s, OP_TIMEOUT, o, o->lease, o->invoked_ns + o->amount * (MS - MS / 1000));
+        uint64_t wait_ns = s->h->early ? 0 : o->amount * (MS - MS / 1000);
+        add(s, OP_TIMEOUT, o, o->lease, o->invoked_ns + wait_ns);
         s->steps[s->step_count - 1].next = s->timeouts[lease];
         s->timeouts[lease] = s->step_count - 1;
     }

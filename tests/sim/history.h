@@ -71,6 +71,7 @@ struct history_state { // how much there is in a node's state at an index
 struct history {
     uint32_t operation_count, entry_count, hold_count, part_count, state_count, name_count;
     uint64_t lost; // did not fit
+    bool early;    // a node's clock has jumped: leases and waits may end before their time
     char names[HISTORY_NAMES][16];
     struct history_operation operations[HISTORY_OPERATIONS]; // in the order of invoked_ns
     struct history_entry entries[HISTORY_ENTRIES];

@@ -25,6 +25,7 @@ static const char help[] =
     "  --nodes N, --clients N   so many, instead of as drawn from the seed\n"
     "  --without A,B  switches these faults off; `--without help` names all\n"
     "  --check-wake   polls all who are not due: they must do nothing\n"
+    "  --regressions FILE  the seeds named in it, one a line\n"
     "  --history FILE write what clients asked and were told, as JSON lines (one life)\n"
     "  --verbose      print what happens, in order\n\n"
     "examples: sim --seeds 2000 --jobs 2\n"
@@ -53,16 +54,20 @@ static void print_summary(const struct sim_stats *s, uint64_t lives, double simu
            "per second of a core %.0f x real time, %.0f lives\n",
            lives, real_s, simulated_s, simulated_s / real_s, simulated_s / busy_s,
            (double)lives / busy_s);
-    printf("network    %" PRIu64 " datagrams: %" PRIu64 " lost, %" PRIu64 " doubled, %" PRIu64
-           " late, %" PRIu64 " damaged, %" PRIu64 " cut off\n",
-           s->datagrams, s->lost, s->doubled, s->delayed, s->flipped, s->cut);
-    printf("disk       %" PRIu64 " writes, %" PRIu64 " sectors lost in crashes, %" PRIu64
-           " writes without room on %" PRIu64 " full disks\n",
-           s->writes, s->sectors_torn, s->no_space, s->full_disks);
-    printf("machines   %" PRIu64 " crashes (%" PRIu64 " after a promise, %" PRIu64
-           " times all at once), %" PRIu64 " restarts, %" PRIu64 " pauses, %" PRIu64
-           " partitions\n",
-           s->crashes, s->ambushes, s->all_down, s->restarts, s->pauses, s->partitions);
+    printf("world      %" PRIu64 " datagrams, %" PRIu64 " on links that were cut; %" PRIu64
+           " disk writes, %" PRIu64 " without room, %" PRIu64 " sectors lost in crashes\n",
+           s->datagrams, s->cut_off, s->writes, s->no_space, s->sectors_torn);
+    printf("faults  ");
+    for (uint32_t i = 0; i < SIM_FAULTS; i++)
+        printf("%s%10" PRIu64 " %-13s %-29s", i % 2 == 0 ? "\n" : "", s->faults[i],
+               sim_fault_kinds[i].name, sim_fault_kinds[i].what);
+    printf("\nnodes      %" PRIu64 " restarts, %" PRIu64 " stops, %" PRIu64
+           " refused to start, %" PRIu64 " times not whole at start, %" PRIu64
+           " crashes spared, %" PRIu64 " plots; %" PRIu64 " busy answers\n",
+           s->restarts, s->stops, s->refused_starts, s->recoveries, s->spared, s->plots, s->busy);
+    printf("atlas      %" PRIu64 " lives beyond budget, %" PRIu64
+           " of them halted; slowest client %" PRIu64 " ms after healing\n",
+           s->beyond, s->halted, s->slowest_ms);
     printf("cluster    %" PRIu64 " elections, %" PRIu64 " entries applied\n", s->elections,
            s->applied);
     printf("clients    %" PRIu64 " acquires: %" PRIu64 " granted, %" PRIu64 " refused, %" PRIu64
@@ -76,38 +81,29 @@ static void print_summary(const struct sim_stats *s, uint64_t lives, double simu
 
 static bool parse_without(char *names, uint64_t *without) {
     for (char *name = strtok(names, ","); name != NULL; name = strtok(NULL, ",")) {
-        uint32_t i = 0;
-        while (sim_fault_name(i) != NULL && strcmp(sim_fault_name(i), name) != 0) i++;
-        *without |= 1ull << i;
-        if (sim_fault_name(i) != NULL) continue;
+        *without |= sim_fault_bit(name);
+        if (sim_fault_bit(name) != 0) continue;
         fprintf(stderr, "sim: there is no fault called '%s'; these are:", name);
-        for (i = 0; sim_fault_name(i) != NULL; i++) fprintf(stderr, " %s", sim_fault_name(i));
+        for (uint32_t i = 0; i < SIM_FAULTS; i++) fprintf(stderr, " %s", sim_fault_kinds[i].name);
         fprintf(stderr, "\n");
         return false;
     }
     return true;
 }
 
-enum mode { MODE_MANY, MODE_ONE, MODE_SHRINK };
+enum mode { MODE_MANY, MODE_ONE, MODE_SHRINK, MODE_LIST };
 
-static bool parse(int argc, char **argv, struct sim_plan *plan, enum mode *mode) {
-    static const struct option names[] = {{"seed", required_argument, NULL, 's'},
-                                          {"seeds", required_argument, NULL, 'n'},
-                                          {"from", required_argument, NULL, 'f'},
-                                          {"jobs", required_argument, NULL, 'j'},
-                                          {"faulty", required_argument, NULL, 'F'},
-                                          {"calm", required_argument, NULL, 'C'},
-                                          {"without", required_argument, NULL, 'W'},
-                                          {"nodes", required_argument, NULL, 'N'},
-                                          {"clients", required_argument, NULL, 'c'},
-                                          {"check-wake", no_argument, NULL, 'w'},
-                                          {"twice", no_argument, NULL, 't'},
-                                          {"hashes", no_argument, NULL, 'H'},
-                                          {"shrink", no_argument, NULL, 'S'},
-                                          {"verbose", no_argument, NULL, 'v'},
-                                          {"history", required_argument, NULL, 'y'},
-                                          {"help", no_argument, NULL, 'h'},
-                                          {0}};
+static bool parse(int argc, char **argv, struct sim_plan *plan, enum mode *mode, FILE **seeds) {
+    static const struct option names[] = {
+        {"seed", required_argument, NULL, 's'},    {"seeds", required_argument, NULL, 'n'},
+        {"from", required_argument, NULL, 'f'},    {"jobs", required_argument, NULL, 'j'},
+        {"faulty", required_argument, NULL, 'F'},  {"calm", required_argument, NULL, 'C'},
+        {"without", required_argument, NULL, 'W'}, {"nodes", required_argument, NULL, 'N'},
+        {"clients", required_argument, NULL, 'c'}, {"check-wake", no_argument, NULL, 'w'},
+        {"twice", no_argument, NULL, 't'},         {"hashes", no_argument, NULL, 'H'},
+        {"shrink", no_argument, NULL, 'S'},        {"verbose", no_argument, NULL, 'v'},
+        {"history", required_argument, NULL, 'y'}, {"regressions", required_argument, NULL, 'R'},
+        {"help", no_argument, NULL, 'h'},          {0}};
     struct sim_options *options = &plan->options;
     bool shrink = false;
     for (int o; (o = getopt_long(argc, argv, "", names, NULL)) != -1;) {
@@ -152,6 +148,12 @@ static bool parse(int argc, char **argv, struct sim_plan *plan, enum mode *mode)
         case 'S':
             shrink = true;
             break;
+        case 'R':
+            *mode = MODE_LIST;
+            *seeds = fopen(optarg, "r");
+            if (*seeds != NULL) break;
+            fprintf(stderr, "sim: cannot read %s\n", optarg);
+            return false;
         case 'y':
             options->history = optarg;
             break;
@@ -184,6 +186,19 @@ static void run_one(const struct sim_options *options, struct sim_tally *tally) 
     free(sim);
 }
 
+// Lines that begin with a number; the rest of them says what broke then.
+static void run_list(const struct sim_options *options, FILE *seeds, struct sim_tally *tally) {
+    struct sim *sim = calloc(1, sizeof *sim);
+    struct sim_options one = *options;
+    char line[256];
+    uint64_t hash;
+    while (fgets(line, sizeof line, seeds) != NULL)
+        if (sscanf(line, "%" SCNu64, &one.seed) == 1)
+            (void)sim_run_one(sim, &one, tally, &hash, true);
+    (void)fclose(seeds);
+    free(sim);
+}
+
 static int shrink_one(const struct sim_options *options) {
     struct sim *sim = calloc(1, sizeof *sim);
     bool broken = sim_shrink(sim, options);
@@ -199,7 +214,8 @@ int main(int argc, char **argv) {
         .count = 20,
         .jobs = 1};
     enum mode mode = MODE_MANY;
-    if (!parse(argc, argv, &plan, &mode)) return 2;
+    FILE *seeds = NULL;
+    if (!parse(argc, argv, &plan, &mode, &seeds)) return 2;
     // Lives follow each other: what one has given back is taken by the next, without the kernel.
     mallopt(M_MMAP_THRESHOLD, 1 << 30);
     mallopt(M_TRIM_THRESHOLD, 1 << 30);
@@ -208,6 +224,8 @@ int main(int argc, char **argv) {
     double began = seconds_now();
     if (mode == MODE_ONE)
         run_one(&plan.options, &sum);
+    else if (mode == MODE_LIST)
+        run_list(&plan.options, seeds, &sum);
     else
         sim_run_all(&plan, &sum);
     if (plan.hashes) return sum.broken != 0;

@@ -82,8 +82,13 @@ static void answered(struct recorder *recorder, uint8_t client, uint64_t now_ns,
     struct history_operation *o =
         find(recorder, client, reply->op, reply->session, reply->sequence);
     if (o == NULL) return;
-    if (o->returned_ns == 0) {
+    // "It may have been executed, it will not be now" is no answer beside another: it comes to a
+    // request of long ago that turns up once more.
+    bool stale = reply->status == WIRE_STALE_SEQUENCE;
+    if (o->returned_ns == 0 || (o->status == WIRE_STALE_SEQUENCE && !stale)) {
         take_answer(history, o, now_ns, reply);
+    } else if (stale) {
+        return;
     } else if (wire_op_is_logged(o->op) &&
                (o->status != reply->status || o->answer_token != reply->token)) {
         // Another answer to the same question: for the checkers to judge.

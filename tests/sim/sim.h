@@ -13,6 +13,7 @@
 #include "disk.h"
 #include "node.h"
 #include "port/port.h"
+#include "sim_faults.h"
 
 #define SIM_NODES_MAX   5u
 #define SIM_CLIENTS_MAX 8u
@@ -20,6 +21,7 @@
 #define SIM_SECTOR      512u
 
 struct sim;
+struct sim_machine;
 
 // ---------------------------------------------------------------- chance and trace (sim_world.c)
 uint64_t sim_draw(struct sim *sim, uint64_t below); // 0 .. below - 1
@@ -31,21 +33,15 @@ void sim_broken(struct sim *sim, const char *format, ...)
     __attribute__((format(printf, 2, 3), noreturn));
 
 // ---------------------------------------------------------------- network (sim_net.c)
-struct sim_net_faults { // per million datagrams; drawn per seed
-    uint32_t lose;
-    uint32_t twice;
-    uint32_t late; // overtaken by others
-    uint32_t flip; // one bit
-};
 struct sim_net;
 struct sim_net *sim_net_create(struct sim *sim);
 void sim_net_destroy(struct sim_net *net);
-void sim_net_set_faults(struct sim_net *net, const struct sim_net_faults *faults);
 // Owned by the net. The actor is told when a datagram is on its way.
 struct port *sim_net_port(struct sim_net *net, uint64_t endpoint, uint32_t actor);
 uint64_t sim_net_next(const struct port *port); // when the next one is there; UINT64_MAX: none
 void sim_net_forget(struct sim_net *net, uint64_t endpoint);             // its machine crashed
 void sim_net_cut(struct sim_net *net, uint64_t a, uint64_t b, bool cut); // a to b, one way
+bool sim_net_is_cut(const struct sim_net *net, uint64_t a, uint64_t b);
 void sim_net_heal(struct sim_net *net);
 void sim_net_send(struct sim_net *net, uint64_t from, uint64_t to, const void *bytes,
                   uint32_t length);
@@ -54,7 +50,7 @@ uint32_t sim_net_receive(struct sim_net *net, uint64_t to, uint64_t *from, void 
                          uint32_t capacity);
 
 // ---------------------------------------------------------------- disk (sim_disk.c)
-struct disk *sim_disk_create(struct sim *sim);
+struct disk *sim_disk_create(struct sim *sim, struct sim_machine *machine);
 void sim_disk_destroy(struct disk *disk);
 uint64_t sim_disk_next(const struct disk *disk); // when something completes; UINT64_MAX: nothing
 // Power is lost: of every write in flight a random set of sectors survives.
@@ -62,12 +58,25 @@ void sim_disk_crash(struct disk *disk);
 // No room: snapshots, the only files that grow, cannot be written.
 void sim_disk_set_full(struct disk *disk, bool full);
 void sim_disk_set_slow(struct disk *disk, uint64_t least_ns, uint64_t spread_ns);
+void sim_disk_stall(struct disk *disk, uint64_t until_ns);
+// A sector rots, or cannot be read until it is written again. False: nothing was there to damage.
+bool sim_disk_damage(struct disk *disk, bool rot);
+// The same of the newest batch of the log that leaves a trace when it is damaged so.
+bool sim_disk_damage_newest(struct disk *disk, bool rot);
+bool sim_disk_stalled(const struct disk *disk);
+bool sim_disk_well(const struct disk *disk);   // it works, if slowly
+bool sim_disk_faulty(const struct disk *disk); // it has failed or lied before
+bool sim_disk_doomed(const struct disk *disk); // a durable write has failed: the node must stop
+bool sim_disk_blind(const struct disk *disk);  // damage that leaves no trace: see sim_ledger.c
 
 // ---------------------------------------------------------------- statistics
 struct sim_stats {
-    uint64_t datagrams, lost, doubled, delayed, flipped, cut;
-    uint64_t writes, sectors_torn, no_space;
-    uint64_t crashes, ambushes, restarts, all_down, pauses, partitions, full_disks;
+    uint64_t faults[SIM_FAULTS]; // how often each struck
+    uint64_t datagrams, cut_off, writes, no_space, sectors_torn;
+    uint64_t restarts, stops, refused_starts, recoveries, spared, plots;
+    uint64_t beyond, halted; // lives with damage anywhere, and those of them that ended so
+    uint64_t busy;           // answers
+    uint64_t slowest_ms;     // from healing to the last client's progress: a maximum, not a sum
     uint64_t requests, grants, reads, releases, refused, unknown, lost_leases, expired;
     uint64_t elections, applied;
     // Operations judged by the log's order, and by search; and those that could not be.

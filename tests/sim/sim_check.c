@@ -57,11 +57,13 @@ static void check_promise(struct sim *sim, struct sim_machine *machine,
                           const struct wire_head *head) {
     switch (head->type) {
     case WIRE_VOTE_REPLY:
-        if (head->flags == WIRE_VOTE_GRANTED && sim_chance(sim, sim->vote_ambush_rate))
+        if ((head->flags & WIRE_VOTE_GRANTED) && raft_recovering(node_raft(machine->node)))
+            sim_broken(sim, "node %u votes, though its log is not whole", machine->id);
+        if (head->flags == WIRE_VOTE_GRANTED && sim_strikes(sim, SIM_AMBUSH_VOTE))
             machine->ambushed = true;
         return;
     case WIRE_APPEND_REPLY:
-        if (sim_chance(sim, sim->ack_ambush_rate)) machine->ambushed = true;
+        if (sim_strikes(sim, SIM_AMBUSH_ACK)) machine->ambushed = true;
         return;
     case WIRE_REPLY: {
         const struct wire_reply *reply = (const struct wire_reply *)head;
@@ -71,7 +73,7 @@ static void check_promise(struct sim *sim, struct sim_machine *machine,
             sim_broken(sim, "node %u answers for index %lu but has committed %lu", machine->id,
                        (unsigned long)reply->index, (unsigned long)committed);
         if (reply->index > sim->answered) sim->answered = reply->index;
-        if (sim_chance(sim, sim->answer_ambush_rate)) sim->all_ambushed = true;
+        if (sim_strikes(sim, SIM_AMBUSH_ANSWER)) sim->faults.all_ambushed = true;
         return;
     }
     default:
@@ -98,12 +100,16 @@ void sim_check_final(struct sim *sim) {
     uint32_t level = 0;
     for (uint32_t i = 0; i < sim->node_count; i++) {
         const struct sim_machine *m = &sim->machines[i];
-        if (m->node == NULL) sim_broken(sim, "node %u is down after healing", m->id);
+        if (m->retired) continue;
+        if (!sim_machine_whole(m))
+            sim_broken(sim, "node %u is %s after healing", m->id,
+                       m->node == NULL ? "down" : "not whole");
         uint64_t applied = machine_applied(node_machine(m->node));
         if (applied + 200 < commit)
             sim_broken(sim, "node %u stays behind: applied %lu of %lu", m->id,
                        (unsigned long)applied, (unsigned long)commit);
         for (uint32_t j = 0; j < i; j++) {
+            if (sim->machines[j].node == NULL) continue;
             const struct machine *a = node_machine(m->node);
             const struct machine *b = node_machine(sim->machines[j].node);
             if (machine_applied(a) != machine_applied(b)) continue;

@@ -31,6 +31,13 @@ static struct call *begin_call(struct task *task) {
     return call;
 }
 
+// Does what this client believes count? Not when its clock, or a node's, has broken the bound that
+// leases rest on (docs/semantics.md): until leases of then have surely ended, only tokens hold.
+static bool in_doubt(const struct client *client) {
+    return client->sim->now_ns < client->doubt_ns ||
+           client->sim->now_ns < client->sim->faults.doubt_ns;
+}
+
 static bool is_open(const struct call *call, enum stage stage) {
     return call->number == call->task->call_number && call->task->stage == stage;
 }
@@ -64,7 +71,9 @@ static void on_lost(void *context, uint64_t id, enum conclave_status reason) {
     client->sim->stats.lost_leases++;
     sim_trace(client->sim, "client %u loses lease %lu (%u)", client->number, (unsigned long)id,
               reason);
-    if (lease->id == id) lease_is_gone(lease);
+    if (lease->id != id) return;
+    lease_is_gone(lease);
+    lease->lost = id;
 }
 
 static void on_leased(void *context, const struct core_result *result) {
@@ -93,8 +102,12 @@ void client_give_up_lease(struct lease *lease) {
 
 static void take_lease(struct lease *lease) {
     struct client *client = lease->client;
-    struct core_keep keep = {
-        .ttl_ms = 200 + sim_draw(client->sim, 2000), .lost = on_lost, .lost_context = lease};
+    struct core_keep keep = {.ttl_ms = 200 + sim_draw(client->sim, CLIENT_TTL_MAX_MS - 200),
+                             .lost = on_lost,
+                             .lost_context = lease};
+    // One that was lost keeps its place in the engine until it is closed or forgotten.
+    if (lease->lost != 0) (void)core_lease_forget(client->core, client_clock(client), lease->lost);
+    lease->lost = 0;
     lease->leasing =
         core_lease_keep(client->core, client_clock(client), &keep, on_leased, lease) == WIRE_OK;
     if (!lease->leasing) lease->next_ns = client->sim->now_ns + sim_draw(client->sim, 50 * SIM_MS);
@@ -172,7 +185,7 @@ static void on_released(void *context, const struct core_result *result) {
     sim_trace(sim, "client %u: release of token %lu answered %u", client->number,
               (unsigned long)task->token, result->status);
     bool alive = core_lease_remaining_ns(client->core, client_clock(client), task->lease->id) > 0;
-    if (alive && !task->doubled)
+    if (alive && !task->doubled && !in_doubt(client))
         sim_broken(sim, "client %u: an acknowledged grant (token %lu) was gone: status %u",
                    client->number, (unsigned long)task->token, result->status);
     finished(task, STAGE_FREE, 50 * SIM_MS);
@@ -201,7 +214,6 @@ static void begin_life(struct client *client) {
     void *memory = aligned_alloc(64, bytes);
     memset(memory, 0, bytes);
     client->core = core_create(memory, &options, client_clock(client));
-    client->stepped_ns = sim->now_ns;
     client->task_count = 1 + (uint32_t)sim_draw(sim, CLIENT_TASKS);
     memset(&client->ghost, 0, sizeof client->ghost);
     for (uint32_t i = 0; i < CLIENT_LEASES; i++)
@@ -272,20 +284,11 @@ static void give_lock(struct task *task) {
     if (status != WIRE_OK) {
         task->stage = STAGE_HOLDING;
         rest(task, 50 * SIM_MS);
-    } else if (sim_chance(sim, client->workload->mischief_rate)) {
+    } else if (sim_strikes(sim, SIM_MISCHIEF)) {
         task->doubled = core_release(client->core, client_clock(client), name, length, task->token,
                                      NULL, NULL) == WIRE_OK;
         sim->stats.mischief += task->doubled;
     }
-}
-
-static bool dies(struct client *client) {
-    struct sim *sim = client->sim;
-    sim->odds = (uint32_t)((sim->now_ns - client->stepped_ns) / SIM_ROUND_NS);
-    client->stepped_ns += (uint64_t)sim->odds * SIM_ROUND_NS;
-    bool now = !client->workload->calm && sim_chance(sim, client->workload->death_rate);
-    sim->odds = 1;
-    return now;
 }
 
 static void act(struct client *client) {
@@ -299,7 +302,7 @@ static void act(struct client *client) {
         struct task *task = &client->tasks[i];
         if (sim->now_ns < task->next_ns) continue;
         if (task->stage != STAGE_FREE && task->stage != STAGE_HOLDING) continue; // engine answers
-        if (sim_chance(sim, client->workload->mischief_rate)) mischief_do(client);
+        if (sim_strikes(sim, SIM_MISCHIEF)) mischief_do(client);
         if (task->stage == STAGE_FREE)
             take_lock(task);
         else if (task->stage == STAGE_HOLDING)
@@ -322,7 +325,8 @@ static void check_exclusion(struct client *client, const struct task *task, uint
     for (uint32_t i = 0; i < workload->client_count; i++) {
         struct client *other = &workload->clients[i];
         for (uint32_t k = 0; k < other->task_count && other != client; k++)
-            if (other->tasks[k].name == task->name && believed(other, &other->tasks[k]) != 0)
+            if (other->tasks[k].name == task->name && !in_doubt(other) &&
+                believed(other, &other->tasks[k]) != 0)
                 sim_broken(sim, "clients %u and %u both hold lock/%u", other->number,
                            client->number, task->name);
     }
@@ -344,6 +348,9 @@ static void end_belief(struct client *client, struct task *task) {
         hold->token = task->belief.token;
         hold->from_ns = task->belief.from_ns;
         hold->to_ns = sim->now_ns < task->belief.until_ns ? sim->now_ns : task->belief.until_ns;
+        uint64_t from_ns = sim->faults.doubt_from_ns;
+        if (sim->now_ns < sim->faults.doubt_ns && from_ns < hold->to_ns)
+            hold->to_ns = from_ns > hold->from_ns ? from_ns : hold->from_ns;
     }
     task->belief.token = 0;
 }
@@ -353,7 +360,7 @@ static void end_belief(struct client *client, struct task *task) {
 static void note_beliefs(struct client *client) {
     for (uint32_t i = 0; i < client->task_count; i++) {
         struct task *task = &client->tasks[i];
-        uint64_t token = believed(client, task);
+        uint64_t token = in_doubt(client) ? 0 : believed(client, task);
         if (task->belief.token != 0 && task->belief.token != token) end_belief(client, task);
         if (token == 0) continue;
         uint64_t now_ns = client->sim->now_ns;
@@ -381,11 +388,7 @@ static void step_client(struct client *client) {
         if (sim->now_ns < client->next_ns) return;
         begin_life(client);
     }
-    if (dies(client)) {
-        sim_trace(sim, "client %u dies", client->number);
-        end_life(client);
-        return;
-    }
+    if (sim->now_ns < client->suspended_ns) return;
     for (uint32_t length;
          (length = sim_net_receive(sim->net, client->endpoint, &from, bytes, sizeof bytes)) > 0;) {
         recorder_received(&sim->recorder, number, sim->now_ns, bytes, length);
@@ -420,7 +423,7 @@ static uint64_t client_wakes(const struct client *client) {
         bool acts = task->stage == STAGE_FREE || task->stage == STAGE_HOLDING;
         if (acts && task->next_ns < wake_ns) wake_ns = task->next_ns;
     }
-    return wake_ns;
+    return wake_ns > client->suspended_ns ? wake_ns : client->suspended_ns;
 }
 
 uint64_t sim_workload_step(struct sim_workload *workload, uint32_t number) {
@@ -434,6 +437,7 @@ uint32_t sim_workload_idle(struct sim_workload *workload, uint32_t number) {
     struct core_datagram datagram;
     uint32_t sent = 0;
     if (number >= workload->client_count || client->core == NULL) return 0;
+    if (workload->sim->now_ns < client->suspended_ns) return 0;
     core_tick(client->core, client_clock(client));
     while (core_send(client->core, client_clock(client), &datagram)) sent++;
     return sent;
@@ -441,6 +445,56 @@ uint32_t sim_workload_idle(struct sim_workload *workload, uint32_t number) {
 
 uint32_t sim_workload_clients(const struct sim_workload *workload) {
     return workload->client_count;
+}
+
+static struct client *some_client(struct sim_workload *workload) {
+    struct client *client = &workload->clients[sim_draw(workload->sim, workload->client_count)];
+    return client->core == NULL ? NULL : client;
+}
+
+bool sim_workload_kill(struct sim_workload *workload) {
+    struct client *client = some_client(workload);
+    if (client == NULL) return false;
+    sim_trace(workload->sim, "client %u dies", client->number);
+    end_life(client);
+    sim_client_changed(workload->sim, client->number - 1);
+    return true;
+}
+
+bool sim_workload_suspend(struct sim_workload *workload, uint64_t until_ns, bool clock_too) {
+    struct client *client = some_client(workload);
+    uint64_t now_ns = workload->sim->now_ns;
+    if (client == NULL || client->suspended_ns > now_ns) return false;
+    sim_trace(workload->sim, "client %u is suspended%s", client->number,
+              clock_too ? ", and its clock with it" : "");
+    client->suspended_ns = until_ns;
+    sim_client_changed(workload->sim, client->number - 1);
+    if (!clock_too) return true;
+    (void)client_clock(client);
+    client->machine.clock_base_ns -= until_ns - now_ns; // it goes on where it stood
+    client->doubt_ns = until_ns + 2 * CLIENT_TTL_MAX_MS * SIM_MS;
+    return true;
+}
+
+void sim_workload_wake(struct sim_workload *workload) {
+    for (uint32_t i = 0; i < workload->client_count; i++) workload->clients[i].suspended_ns = 0;
+}
+
+uint64_t sim_workload_endpoint(const struct sim_workload *workload, uint32_t client) {
+    return client < workload->client_count ? workload->clients[client].endpoint : 0;
+}
+
+void sim_workload_describe(const struct sim_workload *workload) {
+    static const char *const names[] = {"has no lease", "is free", "acquires", "holds", "releases"};
+    for (uint32_t i = 0; i < workload->client_count; i++) {
+        const struct client *c = &workload->clients[i];
+        printf("client %u%s:", c->number, c->core == NULL ? " is dead" : "");
+        for (uint32_t k = 0; k < c->task_count; k++)
+            printf(" %s lock/%u (token %lu, lease %lu) since %.6f s;", names[c->tasks[k].stage],
+                   c->tasks[k].name, (unsigned long)c->tasks[k].token,
+                   (unsigned long)c->tasks[k].lease->id, (double)c->tasks[k].begun_ns / 1e9);
+        printf("\n");
+    }
 }
 
 bool sim_workload_progressed(const struct sim_workload *workload, uint64_t since_ns) {
@@ -451,10 +505,6 @@ bool sim_workload_progressed(const struct sim_workload *workload, uint64_t since
 
 uint64_t sim_workload_token(const struct sim_workload *workload, uint32_t name) {
     return workload->newest_token[name];
-}
-
-void sim_workload_calm(struct sim_workload *workload) {
-    workload->calm = true;
 }
 
 // What the cluster says of a lock: token of its holder, 0 if it is free.
@@ -496,18 +546,16 @@ struct sim_workload *sim_workload_create(struct sim *sim) {
     struct sim_workload *workload = calloc(1, sizeof *workload);
     workload->sim = sim;
     workload->client_count = 2 + (uint32_t)sim_draw(sim, SIM_CLIENTS_MAX - 1);
-    workload->death_rate = (uint32_t)sim_draw(sim, 3) * 10;
-    workload->mischief_rate = (uint32_t)sim_draw(sim, 3) * 100000;
-    if (sim_without(sim, "death")) workload->death_rate = 0;
-    if (sim_without(sim, "mischief")) workload->mischief_rate = 0;
     if (sim->options.clients != 0) workload->client_count = sim->options.clients;
     for (uint32_t i = 0; i < workload->client_count; i++) {
         struct client *client = &workload->clients[i];
         client->sim = sim;
         client->workload = workload;
         client->number = i + 1;
-        client->machine.drift_ppm = (int64_t)sim_draw(sim, 801) - 400;
-        client->machine.clock_base_ns = (1 + sim_draw(sim, 1000)) * SIM_MS;
+        if (sim_strikes(sim, SIM_DRIFT))
+            client->machine.drift_ppm = (int64_t)sim_draw(sim, 801) - 400;
+        client->machine.clock_base_ns =
+            (100000 + sim_draw(sim, 1000)) * SIM_MS; // it may stand still
         begin_life(client);
     }
     return workload;

@@ -27,6 +27,7 @@ struct call {
 struct lease {
     struct client *client;
     uint64_t id;      // 0: none
+    uint64_t lost;    // the one before, which the engine still remembers; 0: none
     bool leasing;     // asked for
     uint64_t next_ns; // when another is asked for
 };
@@ -57,7 +58,8 @@ struct client {
     struct core *core;          // NULL between two lives
     struct sim_machine machine; // its clock; nothing else of it is used
     uint64_t next_ns;           // when it lives again
-    uint64_t stepped_ns;        // up to when it has lived through the chance of dying
+    uint64_t suspended_ns;      // it does nothing until then
+    uint64_t doubt_ns;          // its clock stood still: what it believes is not right until then
     uint64_t completed_from_ns; // begin of the newest operation that completed well
     struct lease leases[CLIENT_LEASES];
     uint32_t task_count;
@@ -80,9 +82,6 @@ struct sim_workload {
     uint32_t client_count;
     struct client clients[SIM_CLIENTS_MAX];
     uint64_t newest_token[SIM_NAMES]; // of a hold that was believed
-    uint32_t death_rate;
-    uint32_t mischief_rate; // per million operations
-    bool calm;
 };
 
 uint64_t client_clock(struct client *client);

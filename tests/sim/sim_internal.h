@@ -7,21 +7,28 @@
 #include "recorder.h"
 #include "sim.h"
 
-#define SIM_NAMES   4u
-#define SIM_HASHES  65536u // applied index -> state hash, the newest ones
-#define SIM_CLUSTER 0x51u
-#define SIM_TERMS   4096u
+#define SIM_NAMES         4u
+#define SIM_HASHES        65536u // applied index -> state hash, the newest ones
+#define SIM_CLUSTER       0x51u
+#define SIM_TERMS         4096u
+#define SIM_ELECTION_NS   (100 * SIM_MS)
+#define CLIENT_TTL_MAX_MS 2200u // of the leases that clients take
 
 struct sim_machine { // one host with its node
     uint16_t id;
     uint64_t endpoint;
     struct disk *disk;
     struct port *port;
-    struct node *node;  // NULL while down
-    uint64_t back_ns;   // when it restarts
-    uint64_t paused_ns; // not polled until then
-    uint64_t full_ns;   // its disk has no room until then, 0: it has
+    struct node *node;           // NULL while down
+    bool retired;                // it stays down: see the atlas in sim_faults.c
+    uint64_t back_ns;            // when it restarts
+    uint64_t paused_ns;          // not polled until then
+    uint64_t stage_paused_ns[3]; // the same of port, consensus and wal
+    uint64_t full_ns;            // its disk has no room until then, 0: it has
+    uint64_t unwell_ns;          // when last something was wrong with it: sim_liveness.c
+    uint64_t crash_ns;  // its disk was damaged: that is seen when it starts again; 0: not planned
     bool ambushed;      // it has just promised something: crashes now
+    uint64_t doomed_ns; // since when it goes on though a durable write failed; 0: it does not
     int64_t drift_ppm;  // of its clock
     uint64_t clock_base_ns;
     uint64_t clock_last_ns;
@@ -37,9 +44,8 @@ struct sim_machine { // one host with its node
 #define SIM_ACTORS        (SIM_ACTOR_NODES + SIM_STAGES * SIM_NODES_MAX)
 #define SIM_LEAVES        32u
 static_assert(SIM_ACTORS <= SIM_LEAVES, "a leaf for each actor");
-// Rates of misfortune are per so much time; it comes by about every SIM_FAULTS_NS only.
-#define SIM_ROUND_NS  105000u
-#define SIM_FAULTS_NS (5 * SIM_MS)
+// How often misfortune and who watches for progress look around.
+#define SIM_FAULTS_NS (1 * SIM_MS)
 
 struct sim_loop {
     uint64_t wake_ns[SIM_ACTORS];   // when there is something to do
@@ -65,12 +71,22 @@ struct sim_options {
     uint64_t seed;
     uint64_t faulty_ns; // simulated time with faults
     uint64_t calm_ns;   // and without, at the end: progress is demanded
-    uint64_t without;   // faults that are switched off: bit i is sim_fault_name(i)
+    uint64_t without;   // faults that are switched off: see sim_fault_bit()
     uint32_t nodes;     // 0: as drawn
     uint32_t clients;   // 0: as drawn
     bool verbose;
     bool check_wake;     // who is not due does nothing
     const char *history; // file to write it to, as JSON lines; NULL: none
+};
+
+// sim_liveness.c: who can work together must work.
+struct sim_liveness {
+    uint64_t cut_ns[SIM_NODES_MAX][SIM_NODES_MAX]; // when last the link was cut, either way
+    uint64_t commit;
+    uint64_t worked_ns; // when last something was committed
+    uint64_t next_ns;   // when it is looked at again
+    uint64_t healed_ns;
+    uint64_t progressed_ns; // every client had got through since
 };
 
 struct sim_workload; // sim_client.c
@@ -80,7 +96,6 @@ struct sim_logs;     // sim_logs.c
 struct sim {
     struct sim_options options;
     uint64_t random;
-    uint32_t odds; // every chance is so many times as likely: a poll may stand for many rounds
     uint64_t now_ns;
     struct sim_loop loop;
     uint64_t trace_hash;
@@ -96,14 +111,10 @@ struct sim {
     struct sim_logs *logs;
     struct recorder recorder;
     uint64_t sampled; // index of the newest sample of the state
-    // Drawn per seed, per million steps.
-    uint32_t crash_rate, pause_rate, cut_rate, all_down_rate, full_rate;
-    // Per million promises made: votes, acknowledgements, answers.
-    uint32_t vote_ambush_rate, ack_ambush_rate, answer_ambush_rate;
-    bool all_ambushed;           // an answer has just left: all machines lose power
+    struct sim_faults faults;
+    struct sim_liveness liveness;
     uint64_t answered;           // highest index of an answer that has left a node
     uint16_t leaders[SIM_TERMS]; // by term
-    uint64_t healed_ns;
     uint64_t event_count;
     struct sim_event events[SIM_EVENTS];
     jmp_buf broken;
@@ -122,12 +133,19 @@ uint64_t sim_clock_at(const struct sim_machine *machine, uint64_t at_ns);
 
 // sim_client.c: clients that lease, lock, hold and release, checked against each other.
 struct sim_workload *sim_workload_create(struct sim *sim);
-void sim_workload_calm(struct sim_workload *workload); // nobody dies any more
 uint32_t sim_workload_clients(const struct sim_workload *workload);
 uint64_t sim_workload_step(struct sim_workload *workload, uint32_t client); // when it is due next
 uint32_t sim_workload_idle(struct sim_workload *workload, uint32_t client); // datagrams it sends
+// One of the clients dies, or stands still until then; clock_too: and its clock with it, so that it
+// learns too late that its lease has run out.
+// False: that one is not there.
+bool sim_workload_kill(struct sim_workload *workload);
+bool sim_workload_suspend(struct sim_workload *workload, uint64_t until_ns, bool clock_too);
+void sim_workload_wake(struct sim_workload *workload);
+uint64_t sim_workload_endpoint(const struct sim_workload *workload, uint32_t client); // 0: no such
 // After healing: true once every client has completed an operation begun after `since_ns`.
 bool sim_workload_progressed(const struct sim_workload *workload, uint64_t since_ns);
+void sim_workload_describe(const struct sim_workload *workload);
 void sim_workload_final_check(struct sim_workload *workload);
 void sim_workload_destroy(struct sim_workload *workload);
 uint32_t sim_workload_name(uint32_t number, char name[16]); // of SIM_NAMES locks; its length
@@ -136,6 +154,8 @@ uint64_t sim_workload_token(const struct sim_workload *workload, uint32_t name);
 // sim_reader.c
 struct sim_reader *sim_reader_create(struct sim *sim);
 uint64_t sim_reader_step(struct sim_reader *reader); // when it is due next
+// Sends more at once than a node has packets for.
+void sim_reader_flood(struct sim_reader *reader, const struct sim_machine *machine);
 void sim_reader_destroy(struct sim_reader *reader);
 
 // sim_trace.c
@@ -147,28 +167,34 @@ static inline void sim_fold(struct sim *sim, uint64_t a, uint64_t b) { // into t
 }
 
 // sim_world.c
-const char *sim_fault_name(uint32_t fault); // NULL: there are no more
-bool sim_without(const struct sim *sim, const char *fault);
 bool sim_live(struct sim *sim, const struct sim_options *options); // false: a rule was broken
 struct sim_machine *sim_leader(struct sim *sim);                   // a running leader, NULL if none
 
 void sim_boot(struct sim *sim, struct sim_machine *machine);
-void sim_misfortune(struct sim *sim);
 // A node was polled: what it did is checked. `before` is its role before.
 void sim_polled(struct sim *sim, struct sim_machine *machine, enum wire_role before);
 
 struct node_lender *sim_lender(void); // sim_memory.c
 
 // sim_loop.c
-void sim_loop_begin(struct sim *sim);              // before anything can arrive
-void sim_loop_start(struct sim *sim, bool faults); // all are there
+void sim_loop_begin(struct sim *sim); // before anything can arrive
+void sim_loop_start(struct sim *sim); // all are there, or everything may have changed
 void sim_loop_run(struct sim *sim, uint64_t until_ns);
 // Something will be there for the actor at that time.
 void sim_arrives(struct sim *sim, uint32_t actor, uint64_t at_ns);
 // Whatever may have changed for this machine but by polling it: up or down, pause, clock, disk.
 void sim_machine_changed(struct sim *sim, const struct sim_machine *machine);
+void sim_client_changed(struct sim *sim, uint32_t client); // the same of a client
 uint32_t sim_machine_actor(const struct sim *sim, const struct sim_machine *machine);
 uint64_t sim_when(const struct sim_machine *machine, uint64_t clock_ns); // simulated time
+
+// sim_liveness.c
+void sim_liveness_step(struct sim *sim);
+void sim_liveness_final(struct sim *sim);
+// All its stages are polled.
+bool sim_machine_runs(const struct sim *sim, const struct sim_machine *machine);
+// It remembers all it has acknowledged.
+bool sim_machine_whole(const struct sim_machine *machine);
 
 // sim_check.c
 void sim_check_hash(struct sim *sim, struct sim_machine *machine);

@@ -77,16 +77,22 @@ static uint64_t stage_wakes(struct sim *sim, const struct sim_machine *machine, 
     return sim->now_ns;
 }
 
+static uint64_t paused_until(const struct sim_machine *machine, enum stage stage) {
+    uint64_t own_ns = machine->stage_paused_ns[stage];
+    return own_ns > machine->paused_ns ? own_ns : machine->paused_ns;
+}
+
 static void arm_stage(struct sim *sim, const struct sim_machine *machine, enum stage stage) {
     uint32_t actor = sim_machine_actor(sim, machine) + stage;
     uint64_t wake_ns = UINT64_MAX;
     if (machine->node == NULL) {
-        if (stage == STAGE_PORT) wake_ns = machine->back_ns;
-    } else if (sim->loop.wake_ns[actor] <= sim->now_ns && sim->now_ns >= machine->paused_ns) {
+        if (stage == STAGE_PORT && !machine->retired) wake_ns = machine->back_ns;
+    } else if (sim->loop.wake_ns[actor] <= sim->now_ns &&
+               sim->now_ns >= paused_until(machine, stage)) {
         return; // it is about to be polled in any case
     } else {
         wake_ns = stage_wakes(sim, machine, stage);
-        if (wake_ns < machine->paused_ns) wake_ns = machine->paused_ns;
+        if (wake_ns < paused_until(machine, stage)) wake_ns = paused_until(machine, stage);
     }
     arm(sim, actor, wake_ns);
 }
@@ -108,11 +114,11 @@ static uint32_t poll_stage(struct sim *sim, struct sim_machine *machine, enum st
 }
 
 static void poll_machine(struct sim *sim, struct sim_machine *machine, enum stage stage) {
-    if (machine->node == NULL && sim->now_ns >= machine->back_ns) {
+    if (machine->node == NULL && !machine->retired && sim->now_ns >= machine->back_ns) {
         sim->stats.restarts++;
         sim_boot(sim, machine);
     }
-    if (machine->node != NULL && sim->now_ns >= machine->paused_ns) {
+    if (machine->node != NULL && sim->now_ns >= paused_until(machine, stage)) {
         enum wire_role before = raft_role(node_raft(machine->node));
         (void)poll_stage(sim, machine, stage);
         sim_polled(sim, machine, before);
@@ -128,16 +134,17 @@ static void poll_machine(struct sim *sim, struct sim_machine *machine, enum stag
 
 // What misfortune does to a machine, but for its disk's speed and its links, shows here.
 static uint64_t condition(const struct sim_machine *machine) {
-    return (machine->node != NULL) ^ machine->back_ns * 3 ^ machine->paused_ns * 5 ^
-           machine->clock_base_ns * 7 ^ (uint64_t)machine->drift_ppm * 9;
+    uint64_t sum = (machine->node != NULL) ^ machine->back_ns * 3 ^ machine->paused_ns * 5 ^
+                   machine->clock_base_ns * 7 ^ (uint64_t)machine->drift_ppm * 9;
+    for (uint32_t i = 0; i < SIM_STAGES; i++) sum ^= machine->stage_paused_ns[i] * (11 + 2 * i);
+    return sum;
 }
 
-static void strike(struct sim *sim) {
+static void look_around(struct sim *sim) {
     uint64_t before[SIM_NODES_MAX];
     for (uint32_t i = 0; i < sim->node_count; i++) before[i] = condition(&sim->machines[i]);
-    sim->odds = SIM_FAULTS_NS / SIM_ROUND_NS;
-    sim_misfortune(sim);
-    sim->odds = 1;
+    sim_faults_step(sim);
+    sim_liveness_step(sim);
     for (uint32_t i = 0; i < sim->node_count; i++)
         if (condition(&sim->machines[i]) != before[i]) sim_machine_changed(sim, &sim->machines[i]);
 }
@@ -155,10 +162,10 @@ static void poll(struct sim *sim, uint32_t actor) {
     } else if (actor == SIM_ACTOR_READER) {
         arm(sim, actor, sim_reader_step(sim->reader));
     } else {
-        strike(sim);
+        look_around(sim);
         arm(sim, actor, sim->now_ns + sim_draw(sim, 2 * SIM_FAULTS_NS));
     }
-    if (sim->all_ambushed) sim_arrives(sim, SIM_ACTOR_FAULTS, sim->now_ns);
+    if (sim->faults.all_ambushed) sim_arrives(sim, SIM_ACTOR_FAULTS, sim->now_ns);
 }
 
 // Polls all who are not due: nothing may happen, no chance be drawn, nothing sent or written.
@@ -172,7 +179,8 @@ static void check_idle(struct sim *sim) {
         } else {
             uint32_t at = actor - SIM_ACTOR_NODES;
             struct sim_machine *machine = &sim->machines[at / SIM_STAGES];
-            if (machine->node == NULL || sim->now_ns < machine->paused_ns) continue;
+            if (machine->node == NULL || sim->now_ns < paused_until(machine, at % SIM_STAGES))
+                continue;
             work = poll_stage(sim, machine, at % SIM_STAGES);
         }
         sim->loop.idle_polls++;
@@ -197,8 +205,12 @@ void sim_loop_begin(struct sim *sim) {
     }
 }
 
-void sim_loop_start(struct sim *sim, bool faults) {
-    arm(sim, SIM_ACTOR_FAULTS, faults ? sim->now_ns : UINT64_MAX);
+void sim_client_changed(struct sim *sim, uint32_t client) {
+    arm(sim, SIM_ACTOR_CLIENTS + client, sim->now_ns);
+}
+
+void sim_loop_start(struct sim *sim) {
+    arm(sim, SIM_ACTOR_FAULTS, sim->now_ns);
     arm(sim, SIM_ACTOR_READER, sim->now_ns);
     for (uint32_t i = 0; i < sim_workload_clients(sim->workload); i++)
         arm(sim, SIM_ACTOR_CLIENTS + i, sim->now_ns);

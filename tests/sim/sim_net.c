@@ -1,5 +1,6 @@
-// A network that loses, doubles, delays, overtakes and damages datagrams, and can be cut per pair
-// and direction. Each destination has a heap of datagrams ordered by arrival.
+// A network that loses, doubles, delays, overtakes and damages datagrams, brings old ones again,
+// and can be cut per pair and direction. Each destination has a heap of datagrams ordered by
+// arrival.
 #include <stdlib.h>
 #include <string.h>
 
@@ -7,6 +8,7 @@
 
 #define NET_PLACES_MAX 32u
 #define NET_QUEUE_MAX  8192u
+#define NET_OLD        256u // datagrams kept to be brought again
 
 struct datagram {
     uint64_t due_ns;
@@ -31,6 +33,11 @@ static void give_datagram(struct datagram *datagram) {
     datagram->next = spares;
     spares = datagram;
 }
+struct old { // as it was sent, from whom to whom
+    uint64_t from, to;
+    uint32_t length;
+    uint8_t bytes[WIRE_FRAME_MAX];
+};
 
 struct place {
     struct port port; // first: the port's address is the place's
@@ -44,10 +51,10 @@ struct place {
 
 struct sim_net {
     struct sim *sim;
-    struct sim_net_faults faults;
     uint64_t order;
     uint32_t place_count;
     struct place *places[NET_PLACES_MAX];
+    struct old old[NET_OLD];
 };
 
 static struct place *place_of(struct sim_net *net, uint64_t endpoint) {
@@ -97,7 +104,7 @@ static void deliver(struct sim_net *net, struct place *to, uint64_t from, const 
                     uint32_t length) {
     struct sim *sim = net->sim;
     if (to->count == NET_QUEUE_MAX) {
-        sim->stats.lost++;
+        sim->stats.faults[SIM_LOSS]++;
         return;
     }
     struct datagram *datagram = take_datagram();
@@ -106,17 +113,32 @@ static void deliver(struct sim_net *net, struct place *to, uint64_t from, const 
     datagram->length = length;
     memcpy(datagram->bytes, bytes, length);
     datagram->due_ns = sim->now_ns + 5000 + sim_draw(sim, 20000);
-    if (sim_chance(sim, net->faults.late)) {
-        datagram->due_ns += sim_draw(sim, 50 * SIM_MS);
-        sim->stats.delayed++;
-    }
-    if (sim_chance(sim, net->faults.flip)) {
+    if (sim_strikes(sim, SIM_DELAY)) datagram->due_ns += sim_draw(sim, 50 * SIM_MS);
+    if (sim_strikes(sim, SIM_FLIP)) {
         uint32_t bit = (uint32_t)sim_draw(sim, length * 8u);
         datagram->bytes[bit / 8] ^= (uint8_t)(1u << (bit % 8));
-        sim->stats.flipped++;
     }
     heap_push(to, datagram);
     sim_arrives(sim, to->actor, datagram->due_ns);
+}
+
+// One in sixteen is kept, in a random place: so they grow some seconds old. Sender and receiver may
+// have crashed and restarted since.
+static void bring_old(struct sim_net *net, uint64_t from, uint64_t to, const void *bytes,
+                      uint32_t length) {
+    struct sim *sim = net->sim;
+    if (sim->faults.rate[SIM_REPLAY] == 0) return;
+    if (sim_draw(sim, 16) == 0) {
+        struct old *kept = &net->old[sim_draw(sim, NET_OLD)];
+        kept->from = from;
+        kept->to = to;
+        kept->length = length;
+        memcpy(kept->bytes, bytes, length);
+    }
+    if (!sim_strikes(sim, SIM_REPLAY)) return;
+    const struct old *again = &net->old[sim_draw(sim, NET_OLD)];
+    if (again->length > 0)
+        deliver(net, place_of(net, again->to), again->from, again->bytes, again->length);
 }
 
 void sim_net_send(struct sim_net *net, uint64_t from, uint64_t to, const void *bytes,
@@ -130,19 +152,14 @@ void sim_net_send(struct sim_net *net, uint64_t from, uint64_t to, const void *b
     memcpy(&sum, (const uint8_t *)bytes + offsetof(struct wire_frame, tag), sizeof sum);
     sim_fold(sim, sum ^ from, sim->now_ns ^ to);
     if (target == NULL || source == NULL) return;
+    bring_old(net, from, to, bytes, length);
     if (source->cut_to[number_of(net, target)]) {
-        sim->stats.cut++;
+        sim->stats.cut_off++;
         return;
     }
-    if (sim_chance(sim, net->faults.lose)) {
-        sim->stats.lost++;
-        return;
-    }
+    if (sim_strikes(sim, SIM_LOSS)) return;
     deliver(net, target, from, bytes, length);
-    if (sim_chance(sim, net->faults.twice)) {
-        sim->stats.doubled++;
-        deliver(net, target, from, bytes, length);
-    }
+    if (sim_strikes(sim, SIM_DUPLICATE)) deliver(net, target, from, bytes, length);
 }
 
 static uint32_t receive(struct place *place, uint64_t *from, void *bytes, uint32_t capacity) {
@@ -232,13 +249,16 @@ void sim_net_cut(struct sim_net *net, uint64_t a, uint64_t b, bool cut) {
     place_of(net, a)->cut_to[number_of(net, place_of(net, b))] = cut;
 }
 
+bool sim_net_is_cut(const struct sim_net *net, uint64_t a, uint64_t b) {
+    uint32_t i = 0, j = 0;
+    while (net->places[i]->endpoint != a) i++;
+    while (net->places[j]->endpoint != b) j++;
+    return net->places[i]->cut_to[j];
+}
+
 void sim_net_heal(struct sim_net *net) {
     for (uint32_t i = 0; i < net->place_count; i++)
         memset(net->places[i]->cut_to, 0, sizeof net->places[i]->cut_to);
-}
-
-void sim_net_set_faults(struct sim_net *net, const struct sim_net_faults *faults) {
-    net->faults = *faults;
 }
 
 void sim_net_destroy(struct sim_net *net) {

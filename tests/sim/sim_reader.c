@@ -7,7 +7,8 @@
 #include "sim_internal.h"
 #include "wire/wire.h"
 
-#define READER_OPEN 256u
+#define READER_OPEN  256u
+#define READER_FLOOD 1500u
 
 struct sim_reader {
     struct sim *sim;
@@ -38,34 +39,45 @@ void sim_reader_destroy(struct sim_reader *reader) {
     free(reader);
 }
 
-static void ask(struct sim_reader *reader) {
+static void send_question(struct sim_reader *reader, const struct sim_machine *to,
+                          uint64_t sequence, const char *name) {
     struct sim *sim = reader->sim;
     _Alignas(8) uint8_t bytes[WIRE_FRAME_MAX];
-    char name[16];
     struct wire_writer writer;
-    uint64_t sequence = ++reader->sequence;
-    uint32_t number = (uint32_t)sim_draw(sim, SIM_NAMES);
-    uint32_t name_length = sim_workload_name(number, name);
     wire_begin(&writer, bytes, sizeof bytes, SIM_CLUSTER, 0, 0);
     struct wire_request *request =
-        wire_add(&writer, WIRE_REQUEST, 0, (uint32_t)sizeof *request + name_length);
+        wire_add(&writer, WIRE_REQUEST, 0, (uint32_t)(sizeof *request + strlen(name)));
     request->op = sim_draw(sim, 4) == 0 ? WIRE_OP_LOCK_QUEUE : WIRE_OP_LOCK_HOLDERS;
     request->sequence = sequence;
-    request->name_length = (uint8_t)name_length;
-    memcpy(request + 1, name, name_length);
+    request->name_length = (uint8_t)strlen(name);
+    memcpy(request + 1, name, strlen(name));
+    uint32_t length = wire_finish(&writer);
+    if (sequence <= reader->sequence) recorder_sent(&sim->recorder, 0, sim->now_ns, bytes);
+    sim_net_send(sim->net, reader->endpoint, to->endpoint, bytes, length);
+}
+
+static void ask(struct sim_reader *reader) {
+    struct sim *sim = reader->sim;
+    char name[16];
+    uint64_t sequence = ++reader->sequence;
+    uint32_t number = (uint32_t)sim_draw(sim, SIM_NAMES);
+    sim_workload_name(number, name);
     reader->asked[sequence % READER_OPEN].sequence = sequence;
     reader->asked[sequence % READER_OPEN].answered = sim->answered;
     reader->asked[sequence % READER_OPEN].token = sim_workload_token(sim->workload, number);
     reader->asked[sequence % READER_OPEN].name = number;
-    const struct sim_machine *to = &sim->machines[sim_draw(sim, sim->node_count)];
-    uint32_t length = wire_finish(&writer);
-    recorder_sent(&sim->recorder, 0, sim->now_ns, bytes);
-    sim_net_send(sim->net, reader->endpoint, to->endpoint, bytes, length);
+    send_question(reader, &sim->machines[sim_draw(sim, sim->node_count)], sequence, name);
+}
+
+void sim_reader_flood(struct sim_reader *reader, const struct sim_machine *machine) {
+    for (uint32_t i = 0; i < READER_FLOOD; i++)
+        send_question(reader, machine, UINT64_MAX - i, "flood"); // no answer to it is waited for
 }
 
 static void on_reply(struct sim_reader *reader, const struct wire_reply *reply) {
     struct sim *sim = reader->sim;
     uint32_t at = reply->sequence % READER_OPEN;
+    if (reply->status == WIRE_BUSY) sim->stats.busy++;
     if (reply->status != WIRE_OK || reader->asked[at].sequence != reply->sequence) return;
     sim->stats.reads++;
     if (reply->index < reader->asked[at].answered)

@@ -36,9 +36,9 @@ void sim_print_command(const struct sim_options *options) {
     if (options->nodes != 0) printf(" --nodes %u", options->nodes);
     if (options->clients != 0) printf(" --clients %u", options->clients);
     const char *before = " --without ";
-    for (uint32_t i = 0; sim_fault_name(i) != NULL; i++) {
+    for (uint32_t i = 0; i < SIM_FAULTS; i++) {
         if (!(options->without >> i & 1u)) continue;
-        printf("%s%s", before, sim_fault_name(i));
+        printf("%s%s", before, sim_fault_kinds[i].name);
         before = ",";
     }
     if (options->check_wake) printf(" --check-wake");
@@ -54,11 +54,19 @@ static void tell(const struct sim *sim, bool events) {
     (void)fflush(stdout); // whole, beside what other workers tell
 }
 
+// Sums, but for what is the largest of all.
+static void add_stats(struct sim_stats *sum, const struct sim_stats *one) {
+    uint64_t slowest_ms = one->slowest_ms > sum->slowest_ms ? one->slowest_ms : sum->slowest_ms;
+    uint64_t *to = (uint64_t *)sum;
+    const uint64_t *from = (const uint64_t *)one;
+    for (size_t i = 0; i < sizeof *sum / sizeof *to; i++) to[i] += from[i];
+    sum->slowest_ms = slowest_ms;
+}
+
 bool sim_run_one(struct sim *sim, const struct sim_options *options, struct sim_tally *tally,
                  uint64_t *hash, bool events) {
     bool well = sim_live(sim, options);
-    uint64_t *to = (uint64_t *)&tally->stats, *from = (uint64_t *)&sim->stats;
-    for (size_t i = 0; i < sizeof sim->stats / sizeof *to; i++) to[i] += from[i];
+    add_stats(&tally->stats, &sim->stats);
     tally->lives++;
     tally->broken += !well;
     tally->simulated_ns += sim->now_ns;
@@ -111,9 +119,12 @@ static void start(const struct sim_plan *plan, struct shared *shared, struct wor
 }
 
 static void add(struct sim_tally *sum, const struct sim_tally *one) {
+    struct sim_stats stats = sum->stats;
     const uint64_t *from = (const uint64_t *)one;
     uint64_t *to = (uint64_t *)sum;
+    add_stats(&stats, &one->stats);
     for (size_t i = 0; i < sizeof *sum / sizeof *to; i++) to[i] += from[i];
+    sum->stats = stats;
 }
 static_assert(sizeof(struct sim_tally) % sizeof(uint64_t) == 0, "sums of numbers only");
 

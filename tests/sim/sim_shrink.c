@@ -54,7 +54,7 @@ static bool shorten(struct shrink *s) {
 
 static bool switch_off(struct shrink *s) {
     bool any = false;
-    for (uint32_t i = 0; sim_fault_name(i) != NULL; i++) {
+    for (uint32_t i = 0; i < SIM_FAULTS; i++) {
         struct sim_options less = s->best;
         less.without |= 1ull << i;
         if (less.without != s->best.without && attempt(s, less)) any = true;

@@ -1,5 +1,5 @@
-// One life: boots the machines, lets faults loose at rates drawn from the seed (sim_loop.c polls
-// whoever is due), then heals everything and demands progress and equal states.
+// One life: boots the machines, lets faults loose (sim_faults.c; sim_loop.c polls whoever is due),
+// then heals everything and demands progress and equal states.
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -15,7 +15,7 @@ uint64_t sim_draw(struct sim *sim, uint64_t below) {
 }
 
 bool sim_chance(struct sim *sim, uint32_t per_million) {
-    return per_million > 0 && sim_draw(sim, 1000000) < (uint64_t)per_million * sim->odds;
+    return per_million > 0 && sim_draw(sim, 1000000) < per_million;
 }
 
 void sim_broken(struct sim *sim, const char *format, ...) {
@@ -43,7 +43,7 @@ void sim_boot(struct sim *sim, struct sim_machine *machine) {
         .cluster = SIM_CLUSTER,
         .id = machine->id,
         .node_count = (uint16_t)sim->node_count,
-        .election_ns = 100 * SIM_MS,
+        .election_ns = SIM_ELECTION_NS,
         .heartbeat_ns = 20 * SIM_MS,
         // Busy lives fill the WAL first, others the log in memory.
         .log_entries = sim->small_logs ? 256
@@ -67,99 +67,25 @@ void sim_boot(struct sim *sim, struct sim_machine *machine) {
         options.nodes[i] = (struct node_peer){sim->machines[i].id, sim->machines[i].endpoint};
     char error[256] = "";
     machine->node = node_open(&options, sim_clock(sim, machine), error);
-    if (machine->node == NULL) sim_broken(sim, "node %u does not start: %s", machine->id, error);
+    if (machine->node == NULL) {
+        sim_stopped(sim, machine, error);
+        return;
+    }
+    if (raft_recovering(node_raft(machine->node))) sim->stats.recoveries++;
     sim_trace(sim, "node %u starts, log to %lu", machine->id,
               (unsigned long)raft_last(node_raft(machine->node)));
 }
 
-// In memory, a majority must keep its log: what fewer hold is not promised to outlive anything.
-static bool can_be_lost(const struct sim *sim, const struct sim_machine *machine) {
-    uint32_t whole = 0;
-    for (uint32_t i = 0; i < sim->node_count; i++) {
-        const struct sim_machine *other = &sim->machines[i];
-        if (other != machine && other->node != NULL)
-            whole += !raft_recovering(node_raft(other->node));
-    }
-    return !sim->memory || whole > sim->node_count / 2;
-}
-
-static void crash(struct sim *sim, struct sim_machine *machine) {
-    if (machine->node == NULL || !can_be_lost(sim, machine)) return;
-    sim_trace(sim, "node %u crashes", machine->id);
-    sim_disk_crash(machine->disk);
-    node_close(machine->node);
-    machine->node = NULL;
-    sim_net_forget(sim->net, machine->endpoint);
-    machine->back_ns = sim->now_ns + sim_draw(sim, (sim->small_logs ? 3000 : 500) * SIM_MS);
-    machine->clock_base_ns += sim_draw(sim, 1000 * SIM_MS); // a new boot, a new monotonic clock
-    sim->stats.crashes++;
-}
-
-static void cut_something(struct sim *sim) {
-    sim->stats.partitions++;
-    const struct sim_machine *victim = &sim->machines[sim_draw(sim, sim->node_count)];
-    uint64_t kind = sim_draw(sim, 3); // both ways, only out, only in
-    for (uint32_t i = 0; i < sim->node_count; i++) {
-        const struct sim_machine *other = &sim->machines[i];
-        if (other == victim || sim_draw(sim, 3) == 0) continue;
-        if (kind != 2) sim_net_cut(sim->net, victim->endpoint, other->endpoint, true);
-        if (kind != 1) sim_net_cut(sim->net, other->endpoint, victim->endpoint, true);
-    }
-    sim->healed_ns = sim->now_ns + 50 * SIM_MS + sim_draw(sim, 800 * SIM_MS);
-    sim_trace(sim, "links of node %u are cut (%s)", victim->id,
-              kind == 0   ? "both ways"
-              : kind == 1 ? "outward"
-                          : "inward");
-}
-
-void sim_misfortune(struct sim *sim) {
-    for (uint32_t i = 0; i < sim->node_count; i++) {
-        struct sim_machine *machine = &sim->machines[i];
-        if (sim_chance(sim, sim->crash_rate)) crash(sim, machine);
-        if (machine->node != NULL && sim_chance(sim, sim->pause_rate)) {
-            machine->paused_ns = sim->now_ns + sim_draw(sim, 1500 * SIM_MS);
-            sim->stats.pauses++;
-            sim_trace(sim, "node %u pauses", machine->id);
-        }
-        if (sim_chance(sim, sim->full_rate)) {
-            machine->full_ns = sim->now_ns + sim_draw(sim, 4000 * SIM_MS);
-            sim_disk_set_full(machine->disk, true);
-            sim->stats.full_disks++;
-            sim_trace(sim, "the disk of node %u is full", machine->id);
-        }
-        if (machine->full_ns != 0 && sim->now_ns >= machine->full_ns) {
-            machine->full_ns = 0;
-            sim_disk_set_full(machine->disk, false);
-            sim_trace(sim, "the disk of node %u has room again", machine->id);
-        }
-    }
-    if (!sim->memory && (sim->all_ambushed || sim_chance(sim, sim->all_down_rate))) {
-        sim->stats.all_down++;
-        for (uint32_t i = 0; i < sim->node_count; i++) crash(sim, &sim->machines[i]);
-    }
-    sim->all_ambushed = false;
-    if (sim->healed_ns == 0 && sim_chance(sim, sim->cut_rate)) cut_something(sim);
-    if (sim->healed_ns != 0 && sim->now_ns >= sim->healed_ns) {
-        sim_net_heal(sim->net);
-        sim->healed_ns = 0;
-    }
-}
-
-static void heal(struct sim *sim) {
-    struct sim_net_faults none = {0};
-    sim_trace(sim, "everything heals");
-    sim_net_set_faults(sim->net, &none);
-    sim->vote_ambush_rate = sim->ack_ambush_rate = sim->answer_ambush_rate = 0;
-    sim->all_ambushed = false;
-    sim_net_heal(sim->net);
-    sim_workload_calm(sim->workload);
-    for (uint32_t i = 0; i < sim->node_count; i++) {
-        sim->machines[i].paused_ns = 0;
-        sim->machines[i].back_ns = sim->now_ns;
-        sim_disk_set_slow(sim->machines[i].disk, 50000, 100000);
-        sim_disk_set_full(sim->machines[i].disk, false);
-        sim->machines[i].full_ns = 0;
-    }
+// A node whose disk has failed a durable write says so, and does nothing more.
+#define DOOMED_NS (3000 * SIM_MS) // writes before it land first, on a slow disk
+static void check_doomed(struct sim *sim, struct sim_machine *machine) {
+    if (!sim_disk_doomed(machine->disk) || sim_disk_stalled(machine->disk) ||
+        !sim_machine_runs(sim, machine))
+        machine->doomed_ns = 0;
+    else if (machine->doomed_ns == 0)
+        machine->doomed_ns = sim->now_ns;
+    else if (sim->now_ns > machine->doomed_ns + DOOMED_NS)
+        sim_broken(sim, "node %u goes on after a durable write has failed", machine->id);
 }
 
 void sim_polled(struct sim *sim, struct sim_machine *machine, enum wire_role before) {
@@ -167,13 +93,16 @@ void sim_polled(struct sim *sim, struct sim_machine *machine, enum wire_role bef
     sim_check_hash(sim, machine);
     if (machine->ambushed) {
         machine->ambushed = false;
-        sim->stats.ambushes++;
-        crash(sim, machine);
-        if (machine->node == NULL) machine->back_ns = sim->now_ns + sim_draw(sim, 20 * SIM_MS);
+        if (sim_crash(sim, machine)) {
+            machine->back_ns = sim->now_ns + sim_draw(sim, 20 * SIM_MS);
+            return;
+        }
+    }
+    if (node_failure(machine->node) != NULL) {
+        sim_stopped(sim, machine, node_failure(machine->node));
         return;
     }
-    const char *failure = node_failure(machine->node);
-    if (failure != NULL) sim_broken(sim, "node %u failed: %s", machine->id, failure);
+    check_doomed(sim, machine);
     const struct raft *raft = node_raft(machine->node);
     if (raft_role(raft) != before && raft_role(raft) == WIRE_ROLE_LEADER) {
         sim->stats.elections++;
@@ -195,70 +124,24 @@ struct sim_machine *sim_leader(struct sim *sim) {
     return leader;
 }
 
-// By name, in the order of the bits of options.without.
-static const char *const fault_names[] = {
-    "loss", "duplicate", "delay",       "flip",       "cut",           "crash", "power",   "pause",
-    "full", "death",     "ambush-vote", "ambush-ack", "ambush-answer", "slow",  "mischief"};
-
-const char *sim_fault_name(uint32_t fault) {
-    return fault < sizeof fault_names / sizeof fault_names[0] ? fault_names[fault] : NULL;
-}
-
-bool sim_without(const struct sim *sim, const char *name) {
-    uint32_t i = 0;
-    while (strcmp(fault_names[i], name) != 0) i++;
-    return sim->options.without >> i & 1u;
-}
-
-static void switch_off(struct sim *sim, struct sim_net_faults *faults) {
-    uint32_t *const rates[] = {&faults->lose,           &faults->twice,
-                               &faults->late,           &faults->flip,
-                               &sim->cut_rate,          &sim->crash_rate,
-                               &sim->all_down_rate,     &sim->pause_rate,
-                               &sim->full_rate,         NULL,
-                               &sim->vote_ambush_rate,  &sim->ack_ambush_rate,
-                               &sim->answer_ambush_rate};
-    for (uint32_t i = 0; i < sizeof rates / sizeof rates[0]; i++)
-        if (rates[i] != NULL && sim_without(sim, fault_names[i])) *rates[i] = 0;
-}
-
 static void create(struct sim *sim) {
     sim_loop_begin(sim);
-    struct sim_net_faults faults = {
-        .lose = (uint32_t)sim_draw(sim, 4) * 30000,
-        .twice = (uint32_t)sim_draw(sim, 3) * 50000,
-        .late = (uint32_t)sim_draw(sim, 3) * 30000,
-        .flip = (uint32_t)sim_draw(sim, 3) * 10000,
-    };
-    sim->node_count = sim_draw(sim, 6) == 0 ? 5 : sim_draw(sim, 12) == 0 ? 1 : 3;
-    sim->small_logs = sim_draw(sim, 3) == 0;
-    sim->crash_rate = (uint32_t)sim_draw(sim, 4) * 8;
-    sim->pause_rate = (uint32_t)sim_draw(sim, 3) * 8;
-    sim->cut_rate = (uint32_t)sim_draw(sim, 3) * 60;
-    sim->all_down_rate = (uint32_t)sim_draw(sim, 3) * 6;
-    sim->busy = sim_draw(sim, 8) == 0; // such a life costs ten others
-    sim->full_rate = sim->busy ? (uint32_t)sim_draw(sim, 3) * 30 : 0;
-    sim->vote_ambush_rate = (uint32_t)sim_draw(sim, 2) * 300000;
-    sim->ack_ambush_rate = (uint32_t)sim_draw(sim, 3) * 100;
-    sim->answer_ambush_rate = (uint32_t)sim_draw(sim, 3) * 500;
-    sim->memory = sim->node_count > 1 && sim_draw(sim, 5) == 0;
+    sim_faults_draw(sim);
     if (sim->options.nodes != 0) sim->node_count = sim->options.nodes;
     if (sim->node_count == 1) sim->memory = false;
-    switch_off(sim, &faults);
+    sim_faults_draw_atlas(sim);
     sim->recorder.history = history_create();
     sim->logs = sim_logs_create();
     sim->net = sim_net_create(sim);
-    sim_net_set_faults(sim->net, &faults);
     for (uint32_t i = 0; i < sim->node_count; i++) {
         struct sim_machine *machine = &sim->machines[i];
         machine->id = (uint16_t)(i + 1);
         machine->endpoint = wire_endpoint_pack(0x0a000001u + i, 7100);
-        machine->drift_ppm = (int64_t)sim_draw(sim, 801) - 400;
+        if (sim_strikes(sim, SIM_DRIFT)) machine->drift_ppm = (int64_t)sim_draw(sim, 801) - 400;
         machine->clock_base_ns = (1 + sim_draw(sim, 1000)) * SIM_MS;
-        machine->disk = sim_disk_create(sim);
+        machine->disk = sim_disk_create(sim, machine);
         machine->port = sim_net_port(sim->net, machine->endpoint, sim_machine_actor(sim, machine));
-        if (sim_draw(sim, 4) == 0 && !sim_without(sim, "slow"))
-            sim_disk_set_slow(machine->disk, SIM_MS, 30 * SIM_MS);
+        if (sim_strikes(sim, SIM_SLOW)) sim_disk_set_slow(machine->disk, SIM_MS, 30 * SIM_MS);
     }
     for (uint32_t i = 0; i < sim->node_count; i++) sim_boot(sim, &sim->machines[i]);
     sim->workload = sim_workload_create(sim);
@@ -267,6 +150,7 @@ static void create(struct sim *sim) {
 
 // What a person looks at first when a rule was broken.
 static void describe(const struct sim *sim) {
+    if (sim->workload != NULL) sim_workload_describe(sim->workload);
     for (uint32_t i = 0; i < sim->node_count; i++) {
         const struct sim_machine *m = &sim->machines[i];
         if (m->node == NULL) {
@@ -312,11 +196,12 @@ static void write_history(const struct sim *sim) {
 // After healing nothing new happens once all have got through and all nodes follow: most lives end
 // there, looked at every SETTLE_NS.
 #define SETTLE_NS (250 * SIM_MS)
-static bool settled(struct sim *sim, uint64_t healed_ns) {
+static bool settled(struct sim *sim) {
     const struct sim_machine *leader = sim_leader(sim);
-    if (leader == NULL || !sim_workload_progressed(sim->workload, healed_ns)) return false;
+    if (leader == NULL || sim->liveness.progressed_ns == 0) return false;
     for (uint32_t i = 0; i < sim->node_count; i++) {
         const struct node *node = sim->machines[i].node;
+        if (sim->machines[i].retired) continue;
         if (node == NULL || raft_recovering(node_raft(node)) ||
             machine_applied(node_machine(node)) + 200 < raft_commit(node_raft(leader->node)))
             return false;
@@ -348,24 +233,20 @@ bool sim_live(struct sim *sim, const struct sim_options *options) {
     sim->options = *options;
     sim->random = options->seed * 0xd1342543de82ef95ull + 1;
     sim->now_ns = SIM_MS;
-    sim->odds = 1;
     alive = sim;
     bool well = setjmp(sim->broken) == 0;
     if (well) {
         create(sim);
-        sim_loop_start(sim, true);
+        sim_loop_start(sim);
         sim_loop_run(sim, options->faulty_ns);
-        heal(sim);
-        uint64_t healed_ns = sim->now_ns;
-        sim_loop_start(sim, false);
+        sim_faults_heal(sim);
+        sim->liveness.healed_ns = sim->now_ns;
+        sim_loop_start(sim);
         bool long_one = sim_draw(sim, 8) == 0;
-        while (sim->now_ns < healed_ns + options->calm_ns && (long_one || !settled(sim, healed_ns)))
+        while (sim->now_ns < sim->liveness.healed_ns + options->calm_ns &&
+               (long_one || !settled(sim)))
             sim_loop_run(sim, sim->now_ns + SETTLE_NS);
-        if (!sim_workload_progressed(sim->workload, healed_ns))
-            sim_broken(sim, "no progress within %lu ms after all faults ended",
-                       (unsigned long)(options->calm_ns / SIM_MS));
-        sim_workload_final_check(sim->workload);
-        sim_check_final(sim);
+        sim_liveness_final(sim);
         sim_check_history(sim);
     }
     alive = NULL;

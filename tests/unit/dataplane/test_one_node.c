@@ -498,6 +498,32 @@ static void failed_snapshots_cost_nothing(void **state) {
     until_next_snapshot(); // beside the one being sent
 }
 
+// The leader whose snapshot was being received is gone: nobody goes on with it, and while it was
+// waited for, the node took none of its own, however full its log.
+static void half_a_snapshot_holds_up_none(void **state) {
+    (void)state;
+    make_snapshot(100);
+    send_chunk(100, 0, 0);
+    one_run(10);
+    assert_int_equal(how_far()->offset, CHUNK);
+    one_lead(&term);
+    until_next_snapshot();
+}
+
+#define FILE_SNAPSHOT 37u // the store's number of snapshot-a; snapshot-b is the next
+
+// Its snapshot has rotted, and its log is far from full: a new one is taken for those who need one.
+static void a_rotten_snapshot_is_replaced(void **state) {
+    (void)state;
+    one_lead(&term);
+    until_next_snapshot();
+    for (uint32_t i = 0; i < 2; i++)
+        disk_memory_file(one_disk(), FILE_SNAPSHOT + i, 2 * STORE_BLOCK)[STORE_BLOCK + 10] ^= 1;
+    // Until it is given up, and begun anew from the disk; resending goes on from what was read.
+    (void)chunk_to(3, 6000);
+    assert_non_null(chunk_to(3, 1000));
+}
+
 static void a_replaced_snapshot_is_not_sent_on(void **state) {
     (void)state;
     one_lead(&term);
@@ -561,6 +587,8 @@ int main(void) {
         THREE(a_receiver_that_lost_its_beginning_says_so),
         THREE(an_overtaken_snapshot_voids_nothing),
         THREE(failed_snapshots_cost_nothing),
+        THREE(half_a_snapshot_holds_up_none),
+        THREE(a_rotten_snapshot_is_replaced),
         THREE(a_replaced_snapshot_is_not_sent_on),
         THREE(the_next_waiter_is_told),
         THREE(a_sender_starts_over_when_told),

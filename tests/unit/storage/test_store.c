@@ -19,6 +19,19 @@
 
 // The simulator's chance and clock, as far as its disk needs them.
 static struct sim sim;
+static struct sim_machine machine;
+// Of the disk's own faults, none strikes here: the tests choose theirs.
+bool sim_strikes(struct sim *s, enum sim_fault fault) {
+    return false;
+}
+bool sim_damages(struct sim *s, const struct sim_machine *m, enum sim_fault fault) {
+    return false;
+}
+bool sim_can_be_lost(const struct sim *s, const struct sim_machine *m) {
+    return false;
+}
+void sim_damage_done(struct sim *s, struct sim_machine *m) {}
+void sim_trace(struct sim *s, const char *format, ...) {}
 uint64_t sim_draw(struct sim *s, uint64_t below) {
     uint64_t z = s->random += 0x9e3779b97f4a7c15ull;
     z = (z ^ (z >> 30)) * 0xbf58476d1ce4e5b9ull;
@@ -73,7 +86,7 @@ static void begin(uint64_t seed) {
     memset(&f, 0, sizeof f);
     sim.random = seed;
     sim.now_ns = 1;
-    f.disk = sim_disk_create(&sim);
+    f.disk = sim_disk_create(&sim, &machine);
     f.memory = aligned_alloc(4096, (store_bytes(&options) + 4095) & ~4095ull);
     for (uint32_t i = 0; i < APPENDS; i++) {
         f.append[i].type = STORE_APPEND;

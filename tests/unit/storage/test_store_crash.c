@@ -351,6 +351,26 @@ static void test_unreadable_sector_is_damage(void **state) {
     assert_int_equal(f.last, 4);
 }
 
+// The newest batch: nothing behind it says that it had been durable, but that it cannot be read is
+// no sign of power that went while it was written.
+static void test_unreadable_newest_batch_is_damage(void **state) {
+    (void)state;
+    for (uint32_t body = 0; body < 2; body++) {
+        teardown(NULL);
+        setup(NULL);
+        hard_state(1, 0, false);
+        for (uint32_t i = 0; i < 9; i++) append(1 + i, 1, 100, 1);
+        append(10, 6, 1300, 1);                       // of two blocks
+        disk_memory_unreadable(f.disk, 0, 4096 * 20); // where nothing can be missing
+        boot();
+        assert_false(f.found.damaged);
+        disk_memory_unreadable(f.disk, 0, 4096 * (9 + body));
+        boot();
+        assert_true(f.found.damaged);
+        assert_int_equal(f.last, 9);
+    }
+}
+
 // ---------------------------------------------------------------- term and vote
 
 static void damage_hard_state(uint32_t copy) {
@@ -558,6 +578,7 @@ int main(void) {
         TEST(test_log_behind_a_lost_snapshot_is_not_replayed),
         TEST(test_no_value_passes_for_a_batch),
         TEST(test_unreadable_sector_is_damage),
+        TEST(test_unreadable_newest_batch_is_damage),
         TEST(test_acknowledged_vote_survives_the_loss_of_either_copy),
         TEST(test_torn_vote_is_the_old_or_the_new),
         TEST(test_both_copies_damaged_is_refused),
