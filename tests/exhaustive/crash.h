@@ -28,7 +28,11 @@
 // or the product would take minutes; with --long three edges, sixteen sets.
 #define SECTORS_AGAIN      1u
 #define SECTORS_AGAIN_LONG 3u
-#define SECTORS_MAX        2048u
+// Up to three sectors under way, one may be torn in itself, behind its first bytes: in the middle
+// of any header.
+#define TORN_SECTORS 3u
+#define TORN_BYTES   30u
+#define SECTORS_MAX  2048u
 
 struct log_entry {
     uint64_t term;

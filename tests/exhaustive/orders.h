@@ -128,6 +128,7 @@ struct search {
     uint32_t depth;
     uint64_t states, steps, cut, lost_mail;
     uint64_t reached; // depth
+    bool whole;       // not stopped by the number of states
 };
 extern struct search search;
 

@@ -107,6 +107,8 @@ int main(int argc, char **argv) {
         printf("%-54s %5llu %10llu %11llu %10llu %6.1f\n", scope->name,
                (unsigned long long)search.reached, (unsigned long long)search.states,
                (unsigned long long)search.steps, (unsigned long long)search.cut, now_s() - start);
+        if (!search.whole)
+            printf("  stopped there: too many states, so not gone through in full\n");
         if (search.lost_mail > 0)
             printf("  %llu messages did not fit the network\n",
                    (unsigned long long)search.lost_mail);
