@@ -147,7 +147,4 @@ void crash_each_set(struct disk_memory_sector *sectors, uint32_t count, uint32_t
 void crash_do(const struct step *step); // while preparing: submitted and settled
 void crash_scope(const struct scope *scope, uint32_t again);
 
-extern const struct scope crash_scopes[];
-extern const uint32_t crash_scope_count;
-
 #endif
