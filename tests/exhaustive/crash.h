@@ -28,7 +28,11 @@
 // or the product would take minutes; with --long three edges, sixteen sets.
 #define SECTORS_AGAIN      1u
 #define SECTORS_AGAIN_LONG 3u
-#define SECTORS_MAX        2048u
+// Up to three sectors under way, one may be torn in itself, behind its first bytes: in the middle
+// of any header.
+#define TORN_SECTORS 3u
+#define TORN_BYTES   30u
+#define SECTORS_MAX  2048u
 
 struct log_entry {
     uint64_t term;
@@ -142,8 +146,5 @@ void crash_each_set(struct disk_memory_sector *sectors, uint32_t count, uint32_t
                     void (*fn)(const void *), const void *argument);
 void crash_do(const struct step *step); // while preparing: submitted and settled
 void crash_scope(const struct scope *scope, uint32_t again);
-
-extern const struct scope crash_scopes[];
-extern const uint32_t crash_scope_count;
 
 #endif

@@ -167,6 +167,36 @@ static void edges_first(struct disk_memory_sector *sectors, uint32_t count, uint
     memcpy(sectors, sorted, count * sizeof *sectors);
 }
 
+// A sector that was being written when power went: its first bytes are new, the rest is old. A
+// device must not do that, some do.
+static void put_torn(const struct disk_memory_sector *sector) {
+    struct disk_memory_sector torn = *sector;
+    const uint8_t *old = disk_memory_file(crash.disk, sector->file, 0);
+    memcpy(torn.bytes + TORN_BYTES, old + sector->offset + TORN_BYTES, DISK_SECTOR - TORN_BYTES);
+    disk_memory_put_sector(crash.disk, &torn);
+}
+
+// Where only a few sectors are under way: each set again, and one of the lost ones torn.
+static void each_torn(const struct disk_memory_sector *sectors, uint32_t count,
+                      void (*fn)(const void *), const void *argument) {
+    size_t point = disk_memory_point(crash.disk);
+    for (uint32_t torn = 0; torn < count && count <= TORN_SECTORS; torn++) {
+        if (sectors[torn].offset + DISK_SECTOR >
+            (uint64_t)crash.disk->ops->size(crash.disk, sectors[torn].file))
+            continue; // there is nothing old
+        for (uint64_t set = 0; set < 1ull << count; set++) {
+            if (set & (1ull << torn)) continue;
+            for (uint32_t i = 0; i < count; i++)
+                if (set & (1ull << i)) disk_memory_put_sector(crash.disk, &sectors[i]);
+            put_torn(&sectors[torn]);
+            crash.kept = set | (torn + 1ull) << 32;
+            fn(argument);
+            disk_memory_rollback(crash.disk, point);
+        }
+    }
+    crash.kept = 0;
+}
+
 void crash_each_set(struct disk_memory_sector *sectors, uint32_t count, uint32_t all,
                     void (*fn)(const void *), const void *argument) {
     size_t point = disk_memory_point(crash.disk);
@@ -237,6 +267,7 @@ static void walk(void) {
     disk_memory_crash(crash.disk);
     crash.tally.points++;
     crash_each_set(sectors, count, SECTORS_ALL, check_image, &crash.expect);
+    each_torn(sectors, count, check_image, &crash.expect);
     if (crash.path_length == sizeof crash.path) crash_broken("scope: too long a path");
     crash.path[crash.path_length++] = SUBMIT;
     walk();

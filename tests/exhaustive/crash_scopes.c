@@ -87,7 +87,7 @@ static void two_small_snapshots(void) {
     do_append(4, 2, 1, 2, 100);
 }
 
-const struct scope crash_scopes[] = {
+static const struct scope scopes[] = {
     {"first start", NULL, false, 2, {{APPEND(1, 1, 1, 1, 100)}, {VOTE(1, 2)}}},
     {"append of one block", plain, false, 1, {{APPEND(4, 3, 1, 2, 1290)}}},
     {"append of four blocks", plain, false, 1, {{APPEND(4, 12, 1, 2, 1200)}}},
@@ -101,36 +101,18 @@ const struct scope crash_scopes[] = {
      false,
      3,
      {{APPEND(4, 1, 1, 2, 900)}, {APPEND(5, 1, 1, 3, 900)}, {APPEND(6, 1, 1, 4, 900)}}},
-    {"four appends in flight (--long)",
-     plain,
-     false,
-     4,
-     {{APPEND(4, 1, 1, 2, 100)},
-      {APPEND(5, 2, 1, 3, 200)},
-      {APPEND(6, 1, 2, 4, 100)},
-      {APPEND(7, 1, 2, 5, 100)}}},
     {"term and vote", plain, false, 2, {{VOTE(2, 3)}, {VOTE(3, 1)}}},
     {"term and vote beside appends",
      plain,
      false,
      3,
      {{APPEND(4, 1, 1, 2, 100)}, {VOTE(2, 3)}, {APPEND(4, 1, 2, 3, 600)}}},
-    {"two votes beside appends (--long)",
-     plain,
-     false,
-     4,
-     {{APPEND(4, 1, 1, 2, 100)}, {VOTE(2, 0)}, {APPEND(4, 1, 2, 3, 600)}, {VOTE(3, 3)}}},
     {"segment roll",
      end_of_segment,
      true,
      3,
      {{APPEND(1, 1, 1, 2, 100)}, {APPEND(2, 1, 1, 3, 100)}, {APPEND(3, 1, 1, 4, 100)}}},
     {"segment roll onto an old segment", full_ring, true, 1, {{APPEND(1, 1, 1, 2, 900)}}},
-    {"the same with two in flight (--long)",
-     nearly_full_ring,
-     true,
-     2,
-     {{APPEND(1, 1, 1, 2, 100)}, {APPEND(2, 6, 1, 3, 900)}}},
     {"snapshot",
      two_snapshots,
      false,
@@ -142,34 +124,56 @@ const struct scope crash_scopes[] = {
      false,
      2,
      {{APPEND(6, 1, 1, 2, 100)}, {SNAPSHOT(5, 1, 700, 0x41, 0)}}},
-    {"first snapshot beside an append (--long)",
-     plain,
-     false,
-     2,
-     {{APPEND(4, 1, 1, 2, 100)}, {SNAPSHOT(3, 1, 1500, 0x41, 0)}}},
-    {"snapshot beside append, term and vote (--long)",
-     two_snapshots,
-     false,
-     3,
-     {{APPEND(6, 1, 1, 2, 100)}, {SNAPSHOT(5, 1, 700, 0x41, 0)}, {VOTE(2, 3)}}},
     {"install",
      plain,
      false,
      2,
      {{INSTALL(50, 2, 900, 0x51, 0)}, {APPEND(51, 1, 2, 2, 100), .alone = true}}},
-    {"install beside an append (--long)",
+    {"install below the end of an older log",
+     plain,
+     false,
+     2,
+     {{INSTALL(2, 2, 900, 0x51, 0)}, {APPEND(3, 1, 2, 3, 100), .alone = true}}},
+};
+
+// Minutes each, with --long only.
+static const struct scope long_scopes[] = {
+    {"four appends in flight",
+     plain,
+     false,
+     4,
+     {{APPEND(4, 1, 1, 2, 100)},
+      {APPEND(5, 2, 1, 3, 200)},
+      {APPEND(6, 1, 2, 4, 100)},
+      {APPEND(7, 1, 2, 5, 100)}}},
+    {"two votes beside appends",
+     plain,
+     false,
+     4,
+     {{APPEND(4, 1, 1, 2, 100)}, {VOTE(2, 0)}, {APPEND(4, 1, 2, 3, 600)}, {VOTE(3, 3)}}},
+    {"the same with two in flight",
+     nearly_full_ring,
+     true,
+     2,
+     {{APPEND(1, 1, 1, 2, 100)}, {APPEND(2, 6, 1, 3, 900)}}},
+    {"first snapshot beside an append",
+     plain,
+     false,
+     2,
+     {{APPEND(4, 1, 1, 2, 100)}, {SNAPSHOT(3, 1, 1500, 0x41, 0)}}},
+    {"snapshot beside append, term and vote",
+     two_snapshots,
+     false,
+     3,
+     {{APPEND(6, 1, 1, 2, 100)}, {SNAPSHOT(5, 1, 700, 0x41, 0)}, {VOTE(2, 3)}}},
+    {"install beside an append",
      two_snapshots,
      false,
      3,
      {{APPEND(6, 1, 1, 2, 100)},
       {INSTALL(50, 2, 66000, 0x51, 0)},
       {INSTALL(50, 2, 66000, 0x51, 65536)}}},
-    {"install below the end of an older log",
-     plain,
-     false,
-     2,
-     {{INSTALL(2, 2, 900, 0x51, 0)}, {APPEND(3, 1, 2, 3, 100), .alone = true}}},
-    {"install below the end of an older log, beside an append (--long)",
+    {"install below the end of an older log, beside an append",
      plain,
      false,
      3,
@@ -177,12 +181,27 @@ const struct scope crash_scopes[] = {
       {INSTALL(6, 2, 900, 0x51, 0)},
       {APPEND(7, 1, 2, 3, 100), .alone = true}}},
 };
-const uint32_t crash_scope_count = sizeof crash_scopes / sizeof *crash_scopes;
 
 static double now_s(void) {
     struct timespec now;
     clock_gettime(CLOCK_MONOTONIC, &now);
     return (double)now.tv_sec + (double)now.tv_nsec / 1e9;
+}
+
+static void print_row(const char *name, const struct tally *t, double seconds) {
+    printf("%-48s %8llu %8llu %10llu %8llu %7.1f\n", name, (unsigned long long)t->points,
+           (unsigned long long)t->images, (unsigned long long)t->recoveries,
+           (unsigned long long)t->cut_recoveries, seconds);
+}
+
+static void run(const struct scope *scope, bool thorough, struct tally *sum) {
+    double began = now_s();
+    crash_scope(scope, thorough ? SECTORS_AGAIN_LONG : SECTORS_AGAIN);
+    print_row(scope->name, &crash.tally, now_s() - began);
+    sum->points += crash.tally.points;
+    sum->images += crash.tally.images;
+    sum->recoveries += crash.tally.recoveries;
+    sum->cut_recoveries += crash.tally.cut_recoveries;
 }
 
 // crash [--long] [NAME]: all scopes, or the one of that name.
@@ -191,27 +210,13 @@ int main(int argc, char **argv) {
     bool thorough = argc > 1 && strcmp(argv[1], "--long") == 0;
     const char *only = argc > 1 + thorough ? argv[1 + thorough] : NULL;
     double began = now_s();
-    uint32_t ran = 0;
     setvbuf(stdout, NULL, _IOLBF, 0);
-    printf("%-40s %8s %8s %10s %8s %7s\n", "scope", "points", "disks", "recoveries", "cut", "s");
-    for (uint32_t i = 0; i < crash_scope_count; i++) {
-        if (only != NULL && strcmp(only, crash_scopes[i].name) != 0) continue;
-        if (only == NULL && !thorough && strstr(crash_scopes[i].name, "(--long)")) continue;
-        double start = now_s();
-        crash_scope(&crash_scopes[i], thorough ? SECTORS_AGAIN_LONG : SECTORS_AGAIN);
-        const struct tally *t = &crash.tally;
-        printf("%-40s %8llu %8llu %10llu %8llu %7.1f\n", crash_scopes[i].name,
-               (unsigned long long)t->points, (unsigned long long)t->images,
-               (unsigned long long)t->recoveries, (unsigned long long)t->cut_recoveries,
-               now_s() - start);
-        sum.points += t->points;
-        sum.images += t->images;
-        sum.recoveries += t->recoveries;
-        sum.cut_recoveries += t->cut_recoveries;
-        ran++;
-    }
-    printf("%-40s %8llu %8llu %10llu %8llu %7.1f\n", "all", (unsigned long long)sum.points,
-           (unsigned long long)sum.images, (unsigned long long)sum.recoveries,
-           (unsigned long long)sum.cut_recoveries, now_s() - began);
-    return ran > 0 && sum.points > 0 ? 0 : 1;
+    printf("%-48s %8s %8s %10s %8s %7s\n", "scope", "points", "disks", "recoveries", "cut", "s");
+    for (uint32_t i = 0; i < sizeof scopes / sizeof *scopes; i++)
+        if (only == NULL || strcmp(only, scopes[i].name) == 0) run(&scopes[i], thorough, &sum);
+    for (uint32_t i = 0; thorough && i < sizeof long_scopes / sizeof *long_scopes; i++)
+        if (only == NULL || strcmp(only, long_scopes[i].name) == 0)
+            run(&long_scopes[i], thorough, &sum);
+    print_row("all", &sum, now_s() - began);
+    return sum.points > 0 ? 0 : 1; // no such scope
 }

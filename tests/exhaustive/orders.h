@@ -114,6 +114,7 @@ struct scope {
     uint8_t leads;  // this node is elected first, undisturbed; 0: nobody
     uint8_t offers; // proposals it takes then, nothing of which is delivered
     uint8_t apart;  // this pair has no link: 1 is nodes 2 and 3, 2 is 1 and 3, 4 is 1 and 2
+    uint8_t gets;   // this node gets the first of these proposals, and the pair is parted only then
     struct budget budget[NODES];
     uint8_t proposals, duplicates, heartbeats;
     uint32_t depth, depth_long;
@@ -127,6 +128,7 @@ struct search {
     uint32_t depth;
     uint64_t states, steps, cut, lost_mail;
     uint64_t reached; // depth
+    bool whole;       // not stopped by the number of states
 };
 extern struct search search;
 

@@ -17,6 +17,9 @@ struct slot {
 };
 
 #define TABLE_FIRST (1u << 20)
+// Twelve million states fill a table of 16 million places, 400 MiB: what a test may take of a small
+// machine. A scope that has more stops there, and says so.
+#define STATES_MAX (12u << 20)
 
 struct frame { // what an event is undone with
     struct event events[EVENTS_MAX];
@@ -87,7 +90,7 @@ static bool worth(uint32_t depth) {
 
 static void follow(void) {
     struct frame *frame = &frames[search.depth];
-    if (!worth(search.depth)) return;
+    if (search.states == STATES_MAX || !worth(search.depth)) return;
     if (search.depth > search.reached) search.reached = search.depth;
     uint32_t count = world_choices(frame->events);
     if (search.depth == depth_limit) {
@@ -120,6 +123,7 @@ static bool search_to(const struct scope *scope, uint32_t depth) {
         follow();
     }
     free(table);
+    search.whole = search.states < STATES_MAX;
     return broken_rule == NULL;
 }
 

@@ -24,6 +24,8 @@ static struct raft_options options_of(uint8_t node) {
                                  .noop_length = sizeof noop};
 }
 
+static bool all_linked; // while a scope is being prepared
+
 // ---------------------------------------------------------------- time stands still
 
 static void back_to_the_hour(uint64_t *time_ns, uint64_t passed, uint64_t now_ns) {
@@ -52,7 +54,7 @@ static void post(uint8_t node, const struct raft_message *message) {
     struct world *w = &search.world;
     uint8_t to = (uint8_t)(message->peer - 1);
     check_sent(node, message);
-    if (search.scope->apart & (1u << (3 - node - to))) return;
+    if (!all_linked && (search.scope->apart & (1u << (3 - node - to)))) return;
     if (w->mail_count == MAIL_MAX) {
         search.lost_mail++;
         return;
@@ -269,6 +271,7 @@ void world_begin(const struct scope *scope) {
         }
         boot(i);
     }
+    all_linked = scope->gets > 0;
     if (scope->leads > 0) {
         uint8_t leader = (uint8_t)(scope->leads - 1);
         w->nodes[leader].left.time_outs = 1;
@@ -277,6 +280,14 @@ void world_begin(const struct scope *scope) {
         w->proposals = scope->offers;
         while (w->proposals > 0) world_apply((struct event){PROPOSE, leader, 0});
     }
+    for (uint8_t i = 0; all_linked && i < w->mail_count;) {
+        all_linked = w->mail[i].to != scope->gets;
+        if (all_linked)
+            i++;
+        else
+            deliver(i, false);
+    }
+    all_linked = false;
     for (uint8_t i = 0; i < NODES; i++) w->nodes[i].left = scope->budget[i];
     w->proposals = scope->proposals;
     w->duplicates = scope->duplicates;

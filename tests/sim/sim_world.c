@@ -72,8 +72,9 @@ void sim_boot(struct sim *sim, struct sim_machine *machine) {
         return;
     }
     if (raft_recovering(node_raft(machine->node))) sim->stats.recoveries++;
-    sim_trace(sim, "node %u starts, log to %lu", machine->id,
-              (unsigned long)raft_last(node_raft(machine->node)));
+    sim_trace(sim, "node %u starts, log to %lu%s", machine->id,
+              (unsigned long)raft_last(node_raft(machine->node)),
+              raft_recovering(node_raft(machine->node)) ? ", not whole" : "");
 }
 
 // A node whose disk has failed a durable write says so, and does nothing more.

@@ -84,10 +84,33 @@ static void test_noise_from_a_peer_stops_nothing(void **state) {
     }
 }
 
+// Options that would leave a core without room, peers or time are refused before it exists.
+static void test_options_out_of_range_are_refused(void **state) {
+    static _Alignas(64) uint8_t memory[1u << 18];
+    const struct raft_options good = options_of(1, 3);
+    struct raft_options bad[11];
+    for (uint32_t i = 0; i < 11; i++) bad[i] = good;
+    bad[0].node_count = 0;
+    bad[1].node_count = RAFT_NODES_MAX + 1;
+    bad[2].nodes[2] = 0;
+    bad[3].nodes[2] = 2; // twice
+    bad[4].id = 7;       // not a member
+    bad[5].log_entries = 192;
+    bad[6].log_bytes = 0;
+    bad[7].log_entries = 64;
+    bad[8].heartbeat_ns = good.election_ns / 2;
+    bad[9].window_entries = 0;
+    bad[10].noop_length = RAFT_ENTRY_MAX + 1;
+    assert_true(raft_bytes(&good) <= sizeof memory);
+    assert_non_null(raft_create(memory, &good));
+    for (uint32_t i = 0; i < 11; i++) assert_null(raft_create(memory, &bad[i]));
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_entries_of_a_falling_term_are_not_stored),
         cmocka_unit_test(test_terms_at_the_end_of_the_numbers_are_refused),
+        cmocka_unit_test(test_options_out_of_range_are_refused),
         cmocka_unit_test(test_noise_from_a_peer_stops_nothing),
     };
     return cmocka_run_group_tests_name("raft_broken_peer", tests, NULL, NULL);

@@ -565,6 +565,22 @@ static void test_failed_reset_is_reported(void **state) {
     assert_int_equal(store_state(f.store), STORE_FAILED);
 }
 
+// A snapshot that rots after it was written is not sent to anybody.
+static void test_rotten_snapshot_is_not_read(void **state) {
+    (void)state;
+    struct store_request *done[4];
+    append(1, 1, 100, 1);
+    snapshot(1, false);
+    uint32_t newest = STORE_FILE_SNAP + f.store->snapshot.newest;
+    disk_memory_file(f.disk, newest, 0)[STORE_BLOCK + 50] ^= 1;
+    f.snapshot.type = STORE_SNAPSHOT_READ;
+    f.snapshot.snapshot.offset = 0;
+    assert_true(store_submit(f.store, &f.snapshot));
+    disk_memory_land_all(f.disk);
+    assert_int_equal(store_poll(f.store, done, 4), 1);
+    assert_int_equal(done[0]->status, -EBADMSG);
+}
+
 #define TEST(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
 
 int main(void) {
@@ -590,6 +606,7 @@ int main(void) {
         TEST(test_disk_after_memory_is_damage),
         TEST(test_failed_write_ends_the_store),
         TEST(test_failed_reset_is_reported),
+        TEST(test_rotten_snapshot_is_not_read),
     };
     return cmocka_run_group_tests_name("store_crash", tests, NULL, NULL);
 }
