@@ -239,6 +239,7 @@ static bool assemble(struct node *node, uint64_t now_ns, char error[256]) {
         node->wal.store = NULL;
         return false;
     }
+    stage_wal_begin(&node->wal);
     if (!create_rings(node) || !create_machine(node) || !create_requests(node)) return false;
     if (!create_raft(node)) {
         snprintf(error, 256,

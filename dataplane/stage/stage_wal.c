@@ -99,6 +99,11 @@ static void publish(struct stage_wal *stage) {
                           memory_order_relaxed);
 }
 
+void stage_wal_begin(struct stage_wal *stage) {
+    stage->refused_at = UINT64_MAX;
+    publish(stage);
+}
+
 uint32_t stage_wal_poll(struct stage_wal *stage, uint64_t now_ns) {
     struct store_request *done[STAGE_WAL_REQUESTS];
     uint32_t work = submit(stage, now_ns);

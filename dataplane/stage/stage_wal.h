@@ -37,6 +37,8 @@ struct stage_wal {
     _Atomic uint64_t counters[STORE_COUNTERS + STAGE_WAL_COUNT_EXTRA];
 };
 
+// Before the first poll: what the store found on disk is told, above all that its log is full.
+void stage_wal_begin(struct stage_wal *stage);
 uint32_t stage_wal_poll(struct stage_wal *stage, uint64_t now_ns);
 // Would a poll do something now, though no disk operation comes back?
 bool stage_wal_due(const struct stage_wal *stage);

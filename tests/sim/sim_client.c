@@ -507,8 +507,7 @@ uint64_t sim_workload_token(const struct sim_workload *workload, uint32_t name) 
     return workload->newest_token[name];
 }
 
-// What the cluster says of a lock: token of its holder, 0 if it is free.
-static uint64_t token_in(const struct machine *machine, const char *name, uint32_t length) {
+uint64_t sim_token_in(const struct machine *machine, const char *name, uint32_t length) {
     struct {
         struct wire_request request;
         char name[16];
@@ -534,7 +533,7 @@ void sim_workload_final_check(struct sim_workload *workload) {
             uint64_t held = believed(client, task);
             if (task->belief.token != 0) end_belief(client, task);
             if (held == 0) continue;
-            uint64_t token = token_in(node_machine(leader->node), name, length);
+            uint64_t token = sim_token_in(node_machine(leader->node), name, length);
             if (token != held)
                 sim_broken(sim, "client %u holds %s with token %lu, the cluster says %lu",
                            client->number, name, (unsigned long)held, (unsigned long)token);

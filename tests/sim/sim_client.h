@@ -86,6 +86,8 @@ struct sim_workload {
 
 uint64_t client_clock(struct client *client);
 void client_give_up_lease(struct lease *lease);
+// What this node has of a lock: token of its holder, 0 if it is free.
+uint64_t sim_token_in(const struct machine *machine, const char *name, uint32_t length);
 
 // sim_mischief.c
 void mischief_do(struct client *client);

@@ -354,6 +354,7 @@ static void damage_sector(struct sim_disk *d, struct sim_file *f, uint64_t offse
               f->name, rot ? "rots" : "cannot be read any more");
     d->faulty = true;
     if (!rot) {
+        ledger_unreadable(&d->ledger, f->name, offset);
         uint32_t i = (uint32_t)sim_draw(d->sim, UNREADABLE_MAX);
         d->unreadable[i].file = f;
         d->unreadable[i].offset = offset;

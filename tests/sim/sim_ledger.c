@@ -43,10 +43,29 @@ void ledger_landed(struct sim_ledger *ledger, const char *file, uint64_t offset,
     if (segment < 0 || header == NULL) return;
     struct ledger_batch batch = {header->life, header->sequence};
     for (uint64_t at = offset; at < offset + bytes && at / STORE_BLOCK < LEDGER_BLOCKS;
-         at += STORE_BLOCK)
+         at += STORE_BLOCK) {
         ledger->owner[segment][at / STORE_BLOCK] = batch;
-    struct ledger_batch proved = {header->life, header->durable};
-    if (later(proved, ledger->evidence)) ledger->evidence = proved;
+        ledger->proof[segment][at / STORE_BLOCK] = (struct ledger_batch){0};
+    }
+    if (offset / STORE_BLOCK < LEDGER_BLOCKS)
+        ledger->proof[segment][offset / STORE_BLOCK] =
+            (struct ledger_batch){header->life, header->durable};
+}
+
+// Newest batch that one which is still there proves to have been durable.
+static struct ledger_batch evidence(const struct sim_ledger *ledger) {
+    struct ledger_batch newest = {0};
+    for (uint32_t s = 0; s < LEDGER_SEGMENTS; s++)
+        for (uint32_t b = 0; b < LEDGER_BLOCKS; b++)
+            if (later(ledger->proof[s][b], newest)) newest = ledger->proof[s][b];
+    return newest;
+}
+
+void ledger_unreadable(struct sim_ledger *ledger, const char *file, uint64_t offset) {
+    int segment = segment_of(file);
+    uint64_t block = offset / STORE_BLOCK;
+    if (segment >= 0 && block < LEDGER_BLOCKS)
+        ledger->proof[segment][block] = (struct ledger_batch){0};
 }
 
 void ledger_reported(struct sim_ledger *ledger, const char *file, const void *content) {
@@ -72,19 +91,21 @@ void ledger_damaged(struct sim_ledger *ledger, const char *file, uint64_t offset
     for (uint64_t at = offset & ~(uint64_t)(STORE_BLOCK - 1); at < offset + bytes;
          at += STORE_BLOCK) {
         uint64_t block = at / STORE_BLOCK;
-        if (segment >= 0 && block < LEDGER_BLOCKS)
+        if (segment >= 0 && block < LEDGER_BLOCKS) {
             note_damaged(ledger, ledger->owner[segment][block]);
+            ledger->proof[segment][block] = (struct ledger_batch){0};
+        }
         if (strcmp(file, "hard-state") == 0 && block < 2) ledger->hard_copy[block] = 0;
     }
 }
 
 bool ledger_newest(const struct sim_ledger *ledger, bool proved, uint32_t *segment,
                    uint64_t *offset) {
-    struct ledger_batch newest = {0};
+    struct ledger_batch newest = {0}, known = evidence(ledger);
     for (uint32_t s = 0; s < LEDGER_SEGMENTS; s++)
         for (uint32_t b = 0; b < LEDGER_BLOCKS; b++) {
             struct ledger_batch batch = ledger->owner[s][b];
-            if (!later(batch, newest) || (proved && later(batch, ledger->evidence))) continue;
+            if (!later(batch, newest) || (proved && later(batch, known))) continue;
             newest = batch;
             *segment = s;
             *offset = (uint64_t)b * STORE_BLOCK;
@@ -96,5 +117,5 @@ bool ledger_blind(const struct sim_ledger *ledger) {
     uint64_t a = ledger->hard_copy[0], b = ledger->hard_copy[1];
     uint64_t best = a > b ? a : b;
     if (best > 0 && best < ledger->hard_durable) return true;
-    return later(ledger->damaged, ledger->evidence);
+    return ledger->damaged.life > 0 && later(ledger->damaged, evidence(ledger));
 }

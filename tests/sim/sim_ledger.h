@@ -19,12 +19,13 @@ struct ledger_batch { // its place in the log's history
 
 struct sim_ledger {
     struct ledger_batch owner[LEDGER_SEGMENTS][LEDGER_BLOCKS]; // of what lies in each block
-    struct ledger_batch evidence; // newest batch that a later one proves to have been durable
-    struct ledger_batch damaged;  // newest batch that is damaged
-    uint64_t hard_copy[2];        // sequence of each copy as it lies there, 0: not readable
-    uint64_t hard_written;        // of the write under way,
-    uint32_t hard_copies;         // and how many copies of it were reported
-    uint64_t hard_durable;        // both were
+    // The newest batch that one beginning in this block proves to have been durable.
+    struct ledger_batch proof[LEDGER_SEGMENTS][LEDGER_BLOCKS];
+    struct ledger_batch damaged; // newest batch that is damaged
+    uint64_t hard_copy[2];       // sequence of each copy as it lies there, 0: not readable
+    uint64_t hard_written;       // of the write under way,
+    uint32_t hard_copies;        // and how many copies of it were reported
+    uint64_t hard_durable;       // both were
 };
 
 // This content lies at this place now. (Of a batch that was torn: only if it is whole all the
@@ -37,6 +38,8 @@ void ledger_reported(struct sim_ledger *ledger, const char *file, const void *co
 void ledger_missing(struct sim_ledger *ledger, const char *file, const void *content);
 // What lay there is damaged.
 void ledger_damaged(struct sim_ledger *ledger, const char *file, uint64_t offset, uint32_t bytes);
+// What lay there cannot be read: that says itself that something is missing, but proves no longer.
+void ledger_unreadable(struct sim_ledger *ledger, const char *file, uint64_t offset);
 // Where the newest batch begins; proved: of those that a later one proves to have been durable.
 bool ledger_newest(const struct sim_ledger *ledger, bool proved, uint32_t *segment,
                    uint64_t *offset);

@@ -3,6 +3,7 @@
 #include <errno.h>
 #include <setjmp.h>
 #include <stdarg.h>
+#include <stdatomic.h>
 #include <stddef.h>
 #include <stdint.h>
 #include <stdlib.h>
@@ -137,6 +138,33 @@ static void test_full_log_is_freed_by_a_snapshot(void **state) {
     assert_true(came_back(&f.append[0]) && f.append[0].status == 0);
 }
 
+// A node that starts with a full log: its first append is refused, and nothing ever comes back that
+// could tell so. Consensus must know from the start, or it never takes the snapshot that frees it.
+static void test_a_full_log_is_told_at_the_start(void **state) {
+    (void)state;
+    (void)fill();
+    assert_true(atomic_load(&f.wal.used_percent) > 50);
+    struct stage_wal again = {.from_consensus = f.wal.from_consensus,
+                              .to_consensus = f.wal.to_consensus};
+    struct store_options options = {.disk = f.disk,
+                                    .cluster = 7,
+                                    .node = 1,
+                                    .segment_bytes = 4 * STORE_BATCH_BYTES,
+                                    .segment_count = 3};
+    struct store_recovered found;
+    char error[STORE_ERROR_BYTES] = "";
+    disk_memory_crash(f.disk);
+    memset(f.memory, 0, store_bytes(&options));
+    if (store_open(f.memory, &options, &again.store, &found, error) != 0) fail_msg("%s", error);
+    f.wal = again;
+    stage_wal_begin(&f.wal);
+    assert_true(atomic_load(&f.wal.used_percent) > 50);
+    append(1, 180);
+    run(6, true);
+    assert_false(came_back(&f.append[1]));
+    assert_true(atomic_load(&f.wal.used_percent) > 50);
+}
+
 static uint32_t place_in_order(const void *request) {
     for (uint32_t i = 0; i < f.back_count; i++)
         if (f.back[i] == request) return i;
@@ -236,6 +264,7 @@ static void test_appends_come_back_in_order(void **state) {
 int main(void) {
     const struct CMUnitTest tests[] = {
         TEST(test_full_log_is_freed_by_a_snapshot),
+        TEST(test_a_full_log_is_told_at_the_start),
         TEST(test_an_installed_snapshot_voids_appends_that_wait),
         TEST(test_a_failed_install_voids_nothing),
         TEST(test_full_log_does_not_hold_up_a_transfer),
