@@ -6,7 +6,7 @@
 #include <time.h>
 #include <unistd.h>
 
-#include "sim_internal.h"
+#include "scenario.h"
 
 static const char help[] =
     "usage: sim [--seed S | --seeds N [--from S]] [options]\n"
@@ -16,9 +16,12 @@ static const char help[] =
     "  --from S       first seed (default 1)\n"
     "  --faulty MS    simulated milliseconds with faults (default 4000)\n"
     "  --calm MS      and without, at the end, when progress is demanded (default 6000)\n"
-    "  --verbose      print what happens, in order\n\n"
+    "  --verbose      print what happens, in order\n"
+    "  --scenarios    play every published bug that there is a scenario for\n"
+    "  --scenario NAME  one of them\n\n"
     "examples: sim --seeds 200\n"
-    "          sim --seed 17 --verbose\n";
+    "          sim --seed 17 --verbose\n"
+    "          sim --scenario vote-before-durable --verbose\n";
 
 static double seconds_now(void) {
     struct timespec t;
@@ -34,6 +37,9 @@ static void add(struct sim_stats *sum, const struct sim_stats *one) {
 
 static void print_summary(const struct sim_stats *s, uint64_t lives, double simulated_s,
                           double real_s) {
+#ifdef SIM_MUTANT
+    printf("MUTANT     %s: a bug is planted in this build, see tests/mutants\n", SIM_MUTANT);
+#endif
     printf("lives      %" PRIu64 ", %.0f s simulated in %.1f s: %.0f x real time\n", lives,
            simulated_s, real_s, simulated_s / real_s);
     printf("network    %" PRIu64 " datagrams: %" PRIu64 " lost, %" PRIu64 " doubled, %" PRIu64
@@ -65,12 +71,14 @@ static bool run(struct sim *sim, const struct sim_options *options) {
 int main(int argc, char **argv) {
     struct sim_options options = {.seed = 1, .faulty_ns = 4000 * SIM_MS, .calm_ns = 6000 * SIM_MS};
     uint64_t lives = 20;
-    bool twice = false;
+    bool twice = false, scenarios = false;
+    const char *scenario = NULL;
     static const struct option names[] = {
         {"seed", required_argument, NULL, 's'}, {"seeds", required_argument, NULL, 'n'},
         {"from", required_argument, NULL, 'f'}, {"faulty", required_argument, NULL, 'F'},
         {"calm", required_argument, NULL, 'C'}, {"verbose", no_argument, NULL, 'v'},
-        {"help", no_argument, NULL, 'h'},       {0}};
+        {"help", no_argument, NULL, 'h'},       {"scenario", required_argument, NULL, 'o'},
+        {"scenarios", no_argument, NULL, 'O'},  {0}};
     for (int o; (o = getopt_long(argc, argv, "", names, NULL)) != -1;) {
         switch (o) {
         case 's':
@@ -91,6 +99,12 @@ int main(int argc, char **argv) {
         case 'v':
             options.verbose = true;
             break;
+        case 'o':
+            scenario = optarg;
+            break;
+        case 'O':
+            scenarios = true;
+            break;
         case 'h':
             fputs(help, stdout);
             return 0;
@@ -99,6 +113,7 @@ int main(int argc, char **argv) {
             return 2;
         }
     }
+    if (scenarios || scenario != NULL) return scenario_main(scenario, options.verbose);
     struct sim *sim = calloc(1, sizeof *sim);
     struct sim_stats sum = {0};
     double began = seconds_now(), simulated = 0;

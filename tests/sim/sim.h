@@ -47,6 +47,13 @@ void sim_net_cut(struct sim_net *net, uint64_t a, uint64_t b, bool cut); // a to
 void sim_net_heal(struct sim_net *net);
 void sim_net_send(struct sim_net *net, uint64_t from, uint64_t to, const void *bytes,
                   uint32_t length);
+// Asked for each datagram that is sent; false: it is not delivered, and the asker may have kept it.
+typedef bool (*sim_net_filter)(void *context, uint64_t from, uint64_t to, const void *bytes,
+                               uint32_t length);
+void sim_net_set_filter(struct sim_net *net, sim_net_filter filter, void *context);
+// Delivers one that was kept, whatever is cut by now.
+void sim_net_inject(struct sim_net *net, uint64_t from, uint64_t to, const void *bytes,
+                    uint32_t length);
 // Length of the next datagram for this endpoint that has arrived, 0: none.
 uint32_t sim_net_receive(struct sim_net *net, uint64_t to, uint64_t *from, void *bytes,
                          uint32_t capacity);
@@ -59,6 +66,16 @@ void sim_disk_crash(struct disk *disk);
 // No room: snapshots, the only files that grow, cannot be written.
 void sim_disk_set_full(struct disk *disk, bool full);
 void sim_disk_set_slow(struct disk *disk, uint64_t least_ns, uint64_t spread_ns);
+
+// For scenarios, which decide what the disk does. What is under way on files whose name begins so
+// is held; NULL: nothing is. Of what is held, the oldest so many go on all the same.
+void sim_disk_hold(struct disk *disk, const char *prefix);
+void sim_disk_let_go(struct disk *disk, uint32_t count);
+// The next write to such a file that would complete fails and leaves nothing.
+void sim_disk_fail_next(struct disk *disk, const char *prefix);
+// Power is lost: of every write in flight just the first so many sectors survive.
+void sim_disk_crash_keeping(struct disk *disk, uint32_t sectors);
+uint8_t *sim_disk_file(struct disk *disk, const char *name, uint64_t *size); // NULL: no such
 
 // ---------------------------------------------------------------- statistics
 struct sim_stats {

@@ -21,6 +21,7 @@ struct operation {
     uint32_t bytes;
     uint64_t cookie;
     uint64_t due_ns;
+    bool let_go; // though its file is held
     void *buffer;
     uint8_t *copy; // of a write, as it was submitted
 };
@@ -30,6 +31,7 @@ struct sim_disk {
     struct sim *sim;
     uint64_t least_ns, spread_ns;
     bool full;
+    const char *held, *failing; // names' beginnings, NULL: none
     struct file files[DISK_FILES_MAX];
     int32_t number[DISK_FILES_MAX]; // caller's file number to files[]
     struct operation operations[DISK_QUEUE];
@@ -132,16 +134,29 @@ static bool disk_submit_read(struct disk *disk, uint32_t file, uint64_t offset, 
     return submit((struct sim_disk *)disk, &o);
 }
 
+static bool begins(const struct sim_disk *d, const struct operation *o, const char *prefix) {
+    const char *name = d->files[d->number[o->file]].name;
+    return prefix != NULL && strncmp(name, prefix, strlen(prefix)) == 0;
+}
+
+static int32_t write_now(struct sim_disk *d, const struct operation *o) {
+    if (begins(d, o, d->failing)) {
+        d->failing = NULL;
+        return -EIO;
+    }
+    bool room = !d->full || !begins(d, o, "snapshot");
+    return room ? disk_write(&d->disk, o->file, o->offset, o->copy, o->bytes) : -ENOSPC;
+}
+
 static uint32_t disk_poll(struct disk *disk, struct disk_completion *completions, uint32_t max) {
     struct sim_disk *d = (struct sim_disk *)disk;
     uint32_t done = 0;
     for (uint32_t i = 0; i < DISK_QUEUE && done < max; i++) {
         struct operation *o = &d->operations[i];
         if (!o->used || o->due_ns > d->sim->now_ns) continue;
-        bool room = !d->full || strncmp(file_of(d, o->file)->name, "snapshot", 8) != 0;
-        int32_t result = !o->write ? disk_read(disk, o->file, o->offset, o->buffer, o->bytes)
-                         : room    ? disk_write(disk, o->file, o->offset, o->copy, o->bytes)
-                                   : -ENOSPC;
+        if (begins(d, o, d->held) && !o->let_go) continue;
+        int32_t result =
+            !o->write ? disk_read(disk, o->file, o->offset, o->buffer, o->bytes) : write_now(d, o);
         d->sim->stats.no_space += result == -ENOSPC;
         completions[done++] = (struct disk_completion){.cookie = o->cookie, .result = result};
         free(o->copy);
@@ -188,6 +203,51 @@ void sim_disk_set_slow(struct disk *disk, uint64_t least_ns, uint64_t spread_ns)
     struct sim_disk *d = (struct sim_disk *)disk;
     d->least_ns = least_ns;
     d->spread_ns = spread_ns;
+}
+
+void sim_disk_hold(struct disk *disk, const char *prefix) {
+    ((struct sim_disk *)disk)->held = prefix;
+}
+
+void sim_disk_let_go(struct disk *disk, uint32_t count) {
+    struct sim_disk *d = (struct sim_disk *)disk;
+    for (; count > 0; count--) {
+        struct operation *oldest = NULL;
+        for (uint32_t i = 0; i < DISK_QUEUE; i++) {
+            struct operation *o = &d->operations[i];
+            if (!o->used || o->let_go || !begins(d, o, d->held)) continue;
+            if (oldest == NULL || o->due_ns < oldest->due_ns) oldest = o;
+        }
+        if (oldest != NULL) oldest->let_go = true;
+    }
+}
+
+void sim_disk_fail_next(struct disk *disk, const char *prefix) {
+    ((struct sim_disk *)disk)->failing = prefix;
+}
+
+void sim_disk_crash_keeping(struct disk *disk, uint32_t sectors) {
+    struct sim_disk *d = (struct sim_disk *)disk;
+    for (uint32_t i = 0; i < DISK_QUEUE; i++) {
+        struct operation *o = &d->operations[i];
+        if (!o->used) continue;
+        uint64_t bytes = (uint64_t)sectors * SIM_SECTOR;
+        if (bytes > o->bytes) bytes = o->bytes;
+        if (o->write) disk_write(disk, o->file, o->offset, o->copy, (uint32_t)bytes);
+        free(o->copy);
+        *o = (struct operation){0};
+    }
+    d->held = d->failing = NULL;
+}
+
+uint8_t *sim_disk_file(struct disk *disk, const char *name, uint64_t *size) {
+    struct sim_disk *d = (struct sim_disk *)disk;
+    for (uint32_t i = 0; i < DISK_FILES_MAX; i++) {
+        if (strcmp(d->files[i].name, name) != 0) continue;
+        *size = d->files[i].size;
+        return d->files[i].bytes;
+    }
+    return NULL;
 }
 
 static void tear(struct sim_disk *d, const struct operation *o) {

@@ -89,6 +89,11 @@ void sim_reader_destroy(struct sim_reader *reader);
 bool sim_live(struct sim *sim, const struct sim_options *options); // false: a rule was broken
 struct sim_machine *sim_leader(struct sim *sim);                   // a running leader, NULL if none
 
+void sim_boot(struct sim *sim, struct sim_machine *machine);
+void sim_crash(struct sim *sim, struct sim_machine *machine);
+void sim_describe(const struct sim *sim); // what a person looks at first when a rule was broken
+void sim_destroy(struct sim *sim);
+
 // sim_check.c
 void sim_check_hashes(struct sim *sim);
 void sim_check_terms(struct sim *sim, const struct sim_machine *machine);

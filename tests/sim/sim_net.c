@@ -28,6 +28,8 @@ struct place {
 struct sim_net {
     struct sim *sim;
     struct sim_net_faults faults;
+    sim_net_filter filter; // NULL: all pass
+    void *filter_context;
     uint64_t order;
     uint32_t place_count;
     struct place *places[NET_PLACES_MAX];
@@ -105,6 +107,7 @@ void sim_net_send(struct sim_net *net, uint64_t from, uint64_t to, const void *b
     sim->stats.datagrams++;
     sim_check_sent(sim, from, bytes, length);
     if (target == NULL || source == NULL) return;
+    if (net->filter != NULL && !net->filter(net->filter_context, from, to, bytes, length)) return;
     if (source->cut_to[number_of(net, target)]) {
         sim->stats.cut++;
         return;
@@ -118,6 +121,16 @@ void sim_net_send(struct sim_net *net, uint64_t from, uint64_t to, const void *b
         sim->stats.doubled++;
         deliver(net, target, from, bytes, length);
     }
+}
+
+void sim_net_set_filter(struct sim_net *net, sim_net_filter filter, void *context) {
+    net->filter = filter;
+    net->filter_context = context;
+}
+
+void sim_net_inject(struct sim_net *net, uint64_t from, uint64_t to, const void *bytes,
+                    uint32_t length) {
+    deliver(net, place_of(net, to), from, bytes, length);
 }
 
 uint32_t sim_net_receive(struct sim_net *net, uint64_t to, uint64_t *from, void *bytes,

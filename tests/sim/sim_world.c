@@ -48,7 +48,7 @@ uint64_t sim_clock(struct sim *sim, struct sim_machine *machine) {
     return machine->clock_last_ns = now;
 }
 
-static void boot(struct sim *sim, struct sim_machine *machine) {
+void sim_boot(struct sim *sim, struct sim_machine *machine) {
     struct node_options options = {
         .cluster = SIM_CLUSTER,
         .id = machine->id,
@@ -92,7 +92,7 @@ static bool can_be_lost(const struct sim *sim, const struct sim_machine *machine
     return !sim->memory || whole > sim->node_count / 2;
 }
 
-static void crash(struct sim *sim, struct sim_machine *machine) {
+void sim_crash(struct sim *sim, struct sim_machine *machine) {
     if (machine->node == NULL || !can_be_lost(sim, machine)) return;
     sim_trace(sim, "node %u crashes", machine->id);
     sim_disk_crash(machine->disk);
@@ -124,7 +124,7 @@ static void cut_something(struct sim *sim) {
 static void misfortune(struct sim *sim) {
     for (uint32_t i = 0; i < sim->node_count; i++) {
         struct sim_machine *machine = &sim->machines[i];
-        if (sim_chance(sim, sim->crash_rate)) crash(sim, machine);
+        if (sim_chance(sim, sim->crash_rate)) sim_crash(sim, machine);
         if (machine->node != NULL && sim_chance(sim, sim->pause_rate)) {
             machine->paused_ns = sim->now_ns + sim_draw(sim, 1500 * SIM_MS);
             sim->stats.pauses++;
@@ -144,7 +144,7 @@ static void misfortune(struct sim *sim) {
     }
     if (!sim->memory && (sim->all_ambushed || sim_chance(sim, sim->all_down_rate))) {
         sim->stats.all_down++;
-        for (uint32_t i = 0; i < sim->node_count; i++) crash(sim, &sim->machines[i]);
+        for (uint32_t i = 0; i < sim->node_count; i++) sim_crash(sim, &sim->machines[i]);
     }
     sim->all_ambushed = false;
     if (sim->healed_ns == 0 && sim_chance(sim, sim->cut_rate)) cut_something(sim);
@@ -174,7 +174,7 @@ static void heal(struct sim *sim) {
 static void poll_node(struct sim *sim, struct sim_machine *machine) {
     if (machine->node == NULL && sim->now_ns >= machine->back_ns) {
         sim->stats.restarts++;
-        boot(sim, machine);
+        sim_boot(sim, machine);
     }
     if (machine->node == NULL || sim->now_ns < machine->paused_ns) return;
     enum wire_role before = raft_role(node_raft(machine->node));
@@ -196,7 +196,7 @@ static void poll_node(struct sim *sim, struct sim_machine *machine) {
     if (machine->ambushed) {
         machine->ambushed = false;
         sim->stats.ambushes++;
-        crash(sim, machine);
+        sim_crash(sim, machine);
         if (machine->node == NULL) machine->back_ns = sim->now_ns + sim_draw(sim, 20 * SIM_MS);
         return;
     }
@@ -251,13 +251,12 @@ static void create(struct sim *sim) {
         machine->port = sim_net_port(sim->net, machine->endpoint);
         if (sim_draw(sim, 4) == 0) sim_disk_set_slow(machine->disk, SIM_MS, 30 * SIM_MS);
     }
-    for (uint32_t i = 0; i < sim->node_count; i++) boot(sim, &sim->machines[i]);
+    for (uint32_t i = 0; i < sim->node_count; i++) sim_boot(sim, &sim->machines[i]);
     sim->workload = sim_workload_create(sim);
     sim->reader = sim_reader_create(sim);
 }
 
-// What a person looks at first when a rule was broken.
-static void describe(const struct sim *sim) {
+void sim_describe(const struct sim *sim) {
     for (uint32_t i = 0; i < sim->node_count; i++) {
         const struct sim_machine *m = &sim->machines[i];
         if (m->node == NULL) {
@@ -281,7 +280,7 @@ static void describe(const struct sim *sim) {
     }
 }
 
-static void destroy(struct sim *sim) {
+void sim_destroy(struct sim *sim) {
     if (sim->workload != NULL) sim_workload_destroy(sim->workload);
     if (sim->reader != NULL) sim_reader_destroy(sim->reader);
     for (uint32_t i = 0; i < sim->node_count; i++) {
@@ -322,7 +321,7 @@ bool sim_live(struct sim *sim, const struct sim_options *options) {
         sim_workload_final_check(sim->workload);
         sim_check_final(sim);
     }
-    if (!well && options->verbose) describe(sim);
-    destroy(sim);
+    if (!well && options->verbose) sim_describe(sim);
+    sim_destroy(sim);
     return well;
 }
