@@ -17,8 +17,9 @@ static const char help[] =
     "  --faulty MS    simulated milliseconds with faults (default 4000)\n"
     "  --calm MS      and without, at the end, when progress is demanded (default 6000)\n"
     "  --verbose      print what happens, in order\n"
-    "  --scenarios    play every published bug that there is a scenario for\n"
-    "  --scenario NAME  one of them\n\n"
+    "  --scenarios    play every published bug that there is a scenario for; exit status 1 if one\n"
+    "                 breaks its rule\n"
+    "  --scenario NAME  one of them; with --verbose in order\n\n"
     "examples: sim --seeds 200\n"
     "          sim --seed 17 --verbose\n"
     "          sim --scenario vote-before-durable --verbose\n";
@@ -69,16 +70,16 @@ static bool run(struct sim *sim, const struct sim_options *options) {
 }
 
 int main(int argc, char **argv) {
+    int played = scenario_arguments(argc, argv);
+    if (played >= 0) return played;
     struct sim_options options = {.seed = 1, .faulty_ns = 4000 * SIM_MS, .calm_ns = 6000 * SIM_MS};
     uint64_t lives = 20;
-    bool twice = false, scenarios = false;
-    const char *scenario = NULL;
+    bool twice = false;
     static const struct option names[] = {
         {"seed", required_argument, NULL, 's'}, {"seeds", required_argument, NULL, 'n'},
         {"from", required_argument, NULL, 'f'}, {"faulty", required_argument, NULL, 'F'},
         {"calm", required_argument, NULL, 'C'}, {"verbose", no_argument, NULL, 'v'},
-        {"help", no_argument, NULL, 'h'},       {"scenario", required_argument, NULL, 'o'},
-        {"scenarios", no_argument, NULL, 'O'},  {0}};
+        {"help", no_argument, NULL, 'h'},       {0}};
     for (int o; (o = getopt_long(argc, argv, "", names, NULL)) != -1;) {
         switch (o) {
         case 's':
@@ -99,12 +100,6 @@ int main(int argc, char **argv) {
         case 'v':
             options.verbose = true;
             break;
-        case 'o':
-            scenario = optarg;
-            break;
-        case 'O':
-            scenarios = true;
-            break;
         case 'h':
             fputs(help, stdout);
             return 0;
@@ -113,7 +108,6 @@ int main(int argc, char **argv) {
             return 2;
         }
     }
-    if (scenarios || scenario != NULL) return scenario_main(scenario, options.verbose);
     struct sim *sim = calloc(1, sizeof *sim);
     struct sim_stats sum = {0};
     double began = seconds_now(), simulated = 0;

@@ -86,9 +86,8 @@ static int run_one(const char *name, bool verbose) {
     return 2;
 }
 
-int scenario_main(const char *name, bool verbose) {
+static int run_all(bool verbose) {
     uint32_t passed = 0, failed = 0, waiting = 0;
-    if (name != NULL) return run_one(name, verbose);
     for (size_t i = 0; i < ENTRIES; i++) {
         const struct scenario_entry *entry = &entries[i];
         if (entry->play == NULL) {
@@ -105,4 +104,19 @@ int scenario_main(const char *name, bool verbose) {
     }
     printf("%u passed, %u failed, %u waiting\n", passed, failed, waiting);
     return failed != 0;
+}
+
+int scenario_arguments(int argc, char **argv) {
+    const char *name = NULL;
+    bool all = false, verbose = false;
+    for (int i = 1; i < argc; i++) {
+        all = all || strcmp(argv[i], "--scenarios") == 0;
+        verbose = verbose || strcmp(argv[i], "--verbose") == 0;
+        if (strcmp(argv[i], "--scenario") == 0) name = i + 1 < argc ? argv[++i] : "(none named)";
+    }
+    if (!all && name == NULL) return -1;
+#ifdef SIM_MUTANT
+    printf("MUTANT %s: a bug is planted in this build, see tests/mutants\n", SIM_MUTANT);
+#endif
+    return name != NULL ? run_one(name, verbose) : run_all(verbose);
 }

@@ -85,8 +85,9 @@ struct scenario_entry {
     void (*play)(struct scenario *s);
 };
 
-// scenario.c: one of them, or all with NULL. The program's exit status.
-int scenario_main(const char *name, bool verbose);
+// scenario.c: plays what --scenario NAME or --scenarios asks for. The program's exit status; -1:
+// neither was asked for.
+int scenario_arguments(int argc, char **argv);
 
 // ---------------------------------------------------------------- scenario_world.c
 enum scenario_logs { LARGE_LOGS, SMALL_LOGS };

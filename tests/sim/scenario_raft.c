@@ -131,7 +131,21 @@ void play_commit_beyond_append(struct scenario *s) {
     scenario_elect(s, 2);
     AWAIT(s, 200, raft_commit(scenario_raft(s, 2)) == base + 9);
     GIVEN(s, raft_commit(scenario_raft(s, 3)) == base && last(s, 3) == base + 8);
+    // The probe that is refused, the first frame of what is missing, and no more for a while.
+    scenario_rule(s, (struct scenario_rule){.from = 2,
+                                            .to = 3,
+                                            .type = WIRE_APPEND,
+                                            .what = WITH_ENTRIES,
+                                            .action = LET_PASS,
+                                            .times = 2});
+    scenario_rule(s,
+                  (struct scenario_rule){.from = 2, .to = 3, .type = WIRE_APPEND, .action = DROP});
     scenario_heal(s);
+    AWAIT(s, 50, scenario_applied(s, 3) > base);
+    MUST(s, scenario_applied(s, 3) == base + 4,
+         "node 3 has applied up to %lu of what it was told up to %lu",
+         (unsigned long)scenario_applied(s, 3), (unsigned long)base + 4);
+    scenario_no_rules(s);
     AWAIT(s, 500, scenario_applied(s, 3) == base + 9);
     scenario_settle(s);
 }
