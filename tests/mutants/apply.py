@@ -27,6 +27,16 @@ def parts(patch):
     return found
 
 
+def plant(part, source, output):
+    """Nothing, or what patch(1) says when the part does not apply. No output: only a trial."""
+    to = ["--output", output] if output else ["--dry-run"]
+    # An offset is no harm, since every line around must be as the patch has it.
+    done = subprocess.run(
+        ["patch", "--fuzz=0", "--no-backup-if-mismatch", "--silent", "--reject-file=-", *to, source],
+        input=part, text=True, capture_output=True, check=False)
+    return "" if done.returncode == 0 else done.stdout + done.stderr
+
+
 def main(arguments):
     if len(arguments) == 2 and arguments[0] == "--list":
         print("\n".join(parts(arguments[1])))
@@ -34,14 +44,10 @@ def main(arguments):
     if len(arguments) != 4:
         sys.exit(__doc__)
     patch, path, source, output = arguments
-    done = subprocess.run(
-        ["patch", "--fuzz=0", "--no-backup-if-mismatch", "--silent", "--reject-file=-",
-         "--output", output, source],
-        input=parts(patch)[path], text=True, capture_output=True, check=False)
-    # An offset is no harm, since every line around must be as the patch has it.
-    if done.returncode != 0:
+    refused = plant(parts(patch)[path], source, output)
+    if refused:
         sys.exit(f"{patch} does not apply to {path} any more: write it anew, or drop it with a "
-                 f"reason\n{done.stdout}{done.stderr}")
+                 f"reason\n{refused}")
     return 0
 
 

@@ -67,6 +67,7 @@ void play_single_vote_copy(struct scenario *s);
 void play_grant_to_dead_waiter(struct scenario *s);
 void play_stalled_expiry(struct scenario *s);
 void play_ttl_reset_on_election(struct scenario *s);
+void play_short_lived_leaders(struct scenario *s);
 void play_token_reuse_delete(struct scenario *s);
 void play_duplicate_request(struct scenario *s);
 void play_late_cancel(struct scenario *s);
@@ -76,6 +77,7 @@ void play_queue_order(struct scenario *s);
     {"grant-to-dead-waiter", "a lock goes to no waiter whose lease has run out", play_grant_to_dead_waiter}, \
     {"stalled-expiry", "a lease that was renewed is not ended by an expiry held up on its way", play_stalled_expiry}, \
     {"ttl-reset-on-election", "elections make no lease immortal", play_ttl_reset_on_election}, \
+    {"short-lived-leaders", "leaders that die young do not stop cluster time", play_short_lived_leaders}, \
     {"token-reuse-delete", "tokens rise over the deletion of a lock", play_token_reuse_delete}, \
     {"duplicate-request", "a request that comes again is answered again and not run again", play_duplicate_request}, \
     {"late-cancel", "the end of a wait takes no lock from whom it was granted to", play_late_cancel}, \
