@@ -75,7 +75,7 @@ void raft_on_snapshot_installed(struct raft *raft, uint64_t index, uint64_t term
     raft_log_reset(&raft->log, index, term, time_ns);
     raft->commit = index;
     raft->durable = index;
-    raft->durable_moved_ns = raft->now_ns;
+    raft->durable_moved_ns = raft->last_got_ns = raft->now_ns;
     raft->persist_next = index + 1;
     raft->matched = index;
     raft->match_reported = 0;

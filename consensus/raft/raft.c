@@ -95,7 +95,7 @@ void raft_start(struct raft *raft, uint64_t now_ns) {
         raft->vote = 0;
     }
     raft->now_ns = raft->started_ns = now_ns;
-    raft->durable_moved_ns = now_ns;
+    raft->durable_moved_ns = raft->last_got_ns = now_ns;
     raft->matched = raft->commit;
     raft_reset_election_deadline(raft);
     // Nobody else could be leader: no need to wait for one.

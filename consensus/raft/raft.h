@@ -27,9 +27,11 @@
 //     RAFT_EVENT_COMPACT.
 //
 // Cluster time. Every entry carries `time_ns`: the leader's own clock, continued from the time of
-// the last entry in its log at its election. Along any log it never goes back, and between two
-// entries never more of it passes than real time did (but for clock drift). So deadlines computed
-// from it are safe to expire by, survive elections, and are neither reset nor shortened by them.
+// the last entry in its log at its election and the time since that entry came there. Along any log
+// it never goes back, and between two entries never more of it passes than real time did (but for
+// clock drift); less only by what messages were under way and nodes were down. So deadlines
+// computed from it are safe to expire by, survive elections, and are neither reset nor shortened by
+// them.
 #ifndef CONCLAVE_RAFT_H
 #define CONCLAVE_RAFT_H
 

@@ -71,6 +71,7 @@ struct raft {
     uint64_t persist_next; // first entry not yet handed to the log writer
     uint64_t epoch;        // counts truncations
     uint64_t durable_moved_ns;
+    uint64_t last_got_ns; // own clock, when the last entry of the log came here, or later
 
     // Follower.
     uint64_t matched; // highest entry known equal to the current leader's

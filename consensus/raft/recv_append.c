@@ -47,6 +47,7 @@ static uint64_t store_entries(struct raft *raft, const struct raft_message *mess
             RAFT_COUNT(raft, LOG_FULL);
             return index - 1;
         }
+        raft->last_got_ns = raft->now_ns;
     }
     return index;
 }

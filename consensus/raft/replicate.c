@@ -16,7 +16,8 @@ void raft_truncate(struct raft *raft, uint64_t from) {
     if (raft->persist_next > raft->durable + 1) raft->persist_next = raft->durable + 1;
     if (raft->matched >= from) raft->matched = from - 1;
     if (raft->match_reported >= from) raft->match_reported = from - 1;
-    raft->epoch++; // completions of writes begun before no longer count
+    raft->epoch++;                    // completions of writes begun before no longer count
+    raft->last_got_ns = raft->now_ns; // of the one that is last now nothing better is known
 }
 
 bool raft_append_own(struct raft *raft, uint8_t type, const void *data, uint16_t length) {
@@ -28,6 +29,7 @@ bool raft_append_own(struct raft *raft, uint8_t type, const void *data, uint16_t
         .type = type,
     };
     if (raft->durable == raft->log.last) raft->durable_moved_ns = raft->now_ns;
+    raft->last_got_ns = raft->now_ns;
     return raft_log_append(&raft->log, &entry);
 }
 

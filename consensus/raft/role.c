@@ -112,7 +112,8 @@ void raft_become_leader(struct raft *raft) {
     set_role(raft, WIRE_ROLE_LEADER);
     raft->leader = raft->options.id;
     raft->led_since_ns = raft->now_ns;
-    raft->time_base_ns = raft_log_last_time_ns(&raft->log);
+    // That entry was stamped before it came here, so at least so much time has gone by since.
+    raft->time_base_ns = raft_log_last_time_ns(&raft->log) + (raft->now_ns - raft->last_got_ns);
     raft->reads_waiting = 0;
     raft->read_first = raft->read_last = 0;
     if (raft->durable == raft->log.last) raft->durable_moved_ns = raft->now_ns;

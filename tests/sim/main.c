@@ -8,6 +8,7 @@
 #include <sys/resource.h>
 #include <time.h>
 
+#include "scenario.h"
 #include "sim_runs.h"
 
 static const char help[] =
@@ -27,9 +28,13 @@ static const char help[] =
     "  --check-wake   polls all who are not due: they must do nothing\n"
     "  --regressions FILE  the seeds named in it, one a line\n"
     "  --history FILE write what clients asked and were told, as JSON lines (one life)\n"
-    "  --verbose      print what happens, in order\n\n"
+    "  --verbose      print what happens, in order\n"
+    "  --scenarios    play every published bug that there is a scenario for; exit status 1 if one\n"
+    "                 breaks its rule\n"
+    "  --scenario NAME  one of them; with --verbose in order\n\n"
     "examples: sim --seeds 2000 --jobs 2\n"
-    "          sim --seed 17 --verbose\n";
+    "          sim --seed 17 --verbose\n"
+    "          sim --scenario vote-before-durable --verbose\n";
 
 static double seconds_now(void) {
     struct timespec t;
@@ -50,6 +55,9 @@ static double seconds_busy(void) { // of all cores
 
 static void print_summary(const struct sim_stats *s, uint64_t lives, double simulated_s,
                           double real_s, double busy_s) {
+#ifdef SIM_MUTANT
+    printf("MUTANT     %s: a bug is planted in this build, see tests/mutants\n", SIM_MUTANT);
+#endif
     printf("lives      %" PRIu64 " in %.1f s, %.0f s simulated: %.0f x real time; "
            "per second of a core %.0f x real time, %.0f lives\n",
            lives, real_s, simulated_s, simulated_s / real_s, simulated_s / busy_s,
@@ -208,6 +216,8 @@ static int shrink_one(const struct sim_options *options) {
 }
 
 int main(int argc, char **argv) {
+    int played = scenario_arguments(argc, argv);
+    if (played >= 0) return played;
     struct sim_plan plan = {
         .options = {.seed = 1, .faulty_ns = SIM_FAULTY_NS, .calm_ns = SIM_CALM_NS},
         .from = 1,

@@ -45,6 +45,13 @@ bool sim_net_is_cut(const struct sim_net *net, uint64_t a, uint64_t b);
 void sim_net_heal(struct sim_net *net);
 void sim_net_send(struct sim_net *net, uint64_t from, uint64_t to, const void *bytes,
                   uint32_t length);
+// Asked for each datagram that is sent; false: it is not delivered, and the asker may have kept it.
+typedef bool (*sim_net_filter)(void *context, uint64_t from, uint64_t to, const void *bytes,
+                               uint32_t length);
+void sim_net_set_filter(struct sim_net *net, sim_net_filter filter, void *context);
+// Delivers one that was kept, whatever is cut by now.
+void sim_net_inject(struct sim_net *net, uint64_t from, uint64_t to, const void *bytes,
+                    uint32_t length);
 // Length of the next datagram for this endpoint that has arrived, 0: none.
 uint32_t sim_net_receive(struct sim_net *net, uint64_t to, uint64_t *from, void *bytes,
                          uint32_t capacity);
@@ -68,6 +75,18 @@ bool sim_disk_well(const struct disk *disk);   // it works, if slowly
 bool sim_disk_faulty(const struct disk *disk); // it has failed or lied before
 bool sim_disk_doomed(const struct disk *disk); // a durable write has failed: the node must stop
 bool sim_disk_blind(const struct disk *disk);  // damage that leaves no trace: see sim_ledger.c
+
+// For scenarios, which decide what the disk does. What is under way on files whose name begins so
+// is held; NULL: nothing is. Of what is held, the oldest so many go on all the same.
+void sim_disk_hold(struct disk *disk, const char *prefix);
+void sim_disk_let_go(struct disk *disk, uint32_t count);
+// The next write to such a file that would complete fails and leaves nothing.
+void sim_disk_fail_next(struct disk *disk, const char *prefix);
+// Power is lost: of every write in flight just the first so many sectors survive.
+void sim_disk_crash_keeping(struct disk *disk, uint32_t sectors);
+// The first bytes of a file; how many there were, 0: no such file.
+uint64_t sim_disk_peek(struct disk *disk, const char *name, void *buffer, uint32_t bytes);
+void sim_disk_poke(struct disk *disk, const char *name, uint64_t offset, uint8_t byte); // it rots
 
 // ---------------------------------------------------------------- statistics
 struct sim_stats {

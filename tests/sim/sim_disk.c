@@ -26,6 +26,7 @@ struct operation {
     uint32_t bytes;
     uint64_t cookie;
     uint64_t due_ns;
+    bool let_go;     // though its file is held
     uint8_t *buffer; // the disk's until it is done: what is changed meanwhile goes to the platter
 };
 
@@ -36,8 +37,9 @@ struct sim_disk {
     uint64_t least_ns, spread_ns;
     uint64_t stalled_ns; // nothing completes until then
     bool full;
-    bool faulty; // it has failed or lied: its node may stop, or not start
-    bool doomed; // a durable write has failed: its node must stop
+    bool faulty;                // it has failed or lied: its node may stop, or not start
+    bool doomed;                // a durable write has failed: its node must stop
+    const char *held, *failing; // of scenarios: names' beginnings, NULL: none
     struct {
         const struct sim_file *file; // NULL: unused
         uint64_t offset;             // of a sector
@@ -211,9 +213,19 @@ static bool misdirect(struct sim_disk *d, const struct operation *o) {
     return d->faulty = true;
 }
 
+static bool begins(const struct sim_disk *d, const struct operation *o, const char *prefix) {
+    const char *name = d->files[d->number[o->file]].name;
+    return prefix != NULL && strncmp(name, prefix, strlen(prefix)) == 0;
+}
+
 static int32_t complete_write(struct sim_disk *d, const struct operation *o) {
     struct sim *sim = d->sim;
     struct sim_file *f = file_of(d, o->file);
+    if (begins(d, o, d->failing)) { // leaves nothing
+        d->failing = NULL;
+        d->faulty = true;
+        return -EIO;
+    }
     if (d->full && is_snapshot(f)) {
         sim->stats.no_space++;
         return -ENOSPC;
@@ -238,7 +250,7 @@ static uint32_t disk_poll(struct disk *disk, struct disk_completion *completions
     for (uint64_t left = d->used; left != 0 && done < max; left &= left - 1) {
         uint32_t i = (uint32_t)__builtin_ctzll(left);
         struct operation *o = &d->operations[i];
-        if (o->due_ns > d->sim->now_ns) continue;
+        if (o->due_ns > d->sim->now_ns || (begins(d, o, d->held) && !o->let_go)) continue;
         int32_t result = o->write ? complete_write(d, o)
                                   : disk_read(disk, o->file, o->offset, o->buffer, o->bytes);
         completions[done++] = (struct disk_completion){.cookie = o->cookie, .result = result};
@@ -297,6 +309,58 @@ void sim_disk_set_slow(struct disk *disk, uint64_t least_ns, uint64_t spread_ns)
     struct sim_disk *d = (struct sim_disk *)disk;
     d->least_ns = least_ns;
     d->spread_ns = spread_ns;
+}
+
+void sim_disk_hold(struct disk *disk, const char *prefix) {
+    ((struct sim_disk *)disk)->held = prefix;
+}
+
+void sim_disk_let_go(struct disk *disk, uint32_t count) {
+    struct sim_disk *d = (struct sim_disk *)disk;
+    for (; count > 0; count--) {
+        struct operation *oldest = NULL;
+        for (uint64_t left = d->used; left != 0; left &= left - 1) {
+            struct operation *o = &d->operations[__builtin_ctzll(left)];
+            if (o->let_go || !begins(d, o, d->held)) continue;
+            if (oldest == NULL || o->due_ns < oldest->due_ns) oldest = o;
+        }
+        if (oldest != NULL) oldest->let_go = true;
+    }
+}
+
+void sim_disk_fail_next(struct disk *disk, const char *prefix) {
+    ((struct sim_disk *)disk)->failing = prefix;
+}
+
+void sim_disk_crash_keeping(struct disk *disk, uint32_t sectors) {
+    struct sim_disk *d = (struct sim_disk *)disk;
+    for (uint64_t left = d->used; left != 0; left &= left - 1) {
+        struct operation *o = &d->operations[__builtin_ctzll(left)];
+        uint64_t bytes = (uint64_t)sectors * SIM_SECTOR;
+        if (bytes > o->bytes) bytes = o->bytes;
+        if (o->write) put(d, file_of(d, o->file), o->offset, o->buffer, (uint32_t)bytes);
+        *o = (struct operation){0};
+    }
+    d->used = 0;
+    d->held = d->failing = NULL;
+}
+
+static struct sim_file *named(struct sim_disk *d, const char *name) {
+    for (uint32_t i = 0; i < DISK_FILES_MAX; i++)
+        if (strcmp(d->files[i].name, name) == 0) return &d->files[i];
+    return NULL;
+}
+
+uint64_t sim_disk_peek(struct disk *disk, const char *name, void *buffer, uint32_t bytes) {
+    const struct sim_file *f = named((struct sim_disk *)disk, name);
+    if (f == NULL) return 0;
+    return sim_file_read(f, 0, buffer, bytes < f->size ? bytes : (uint32_t)f->size);
+}
+
+void sim_disk_poke(struct disk *disk, const char *name, uint64_t offset, uint8_t byte) {
+    struct sim_disk *d = (struct sim_disk *)disk;
+    sim_file_write(named(d, name), offset, &byte, 1);
+    d->faulty = true;
 }
 
 void sim_disk_stall(struct disk *disk, uint64_t until_ns) {

@@ -171,6 +171,8 @@ bool sim_live(struct sim *sim, const struct sim_options *options); // false: a r
 struct sim_machine *sim_leader(struct sim *sim);                   // a running leader, NULL if none
 
 void sim_boot(struct sim *sim, struct sim_machine *machine);
+void sim_describe(const struct sim *sim); // what a person looks at first when a rule was broken
+void sim_destroy(struct sim *sim);
 // A node was polled: what it did is checked. `before` is its role before.
 void sim_polled(struct sim *sim, struct sim_machine *machine, enum wire_role before);
 

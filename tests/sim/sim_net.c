@@ -51,6 +51,8 @@ struct place {
 
 struct sim_net {
     struct sim *sim;
+    sim_net_filter filter; // NULL: all pass
+    void *filter_context;
     uint64_t order;
     uint32_t place_count;
     struct place *places[NET_PLACES_MAX];
@@ -152,6 +154,7 @@ void sim_net_send(struct sim_net *net, uint64_t from, uint64_t to, const void *b
     memcpy(&sum, (const uint8_t *)bytes + offsetof(struct wire_frame, tag), sizeof sum);
     sim_fold(sim, sum ^ from, sim->now_ns ^ to);
     if (target == NULL || source == NULL) return;
+    if (net->filter != NULL && !net->filter(net->filter_context, from, to, bytes, length)) return;
     bring_old(net, from, to, bytes, length);
     if (source->cut_to[number_of(net, target)]) {
         sim->stats.cut_off++;
@@ -160,6 +163,16 @@ void sim_net_send(struct sim_net *net, uint64_t from, uint64_t to, const void *b
     if (sim_strikes(sim, SIM_LOSS)) return;
     deliver(net, target, from, bytes, length);
     if (sim_strikes(sim, SIM_DUPLICATE)) deliver(net, target, from, bytes, length);
+}
+
+void sim_net_set_filter(struct sim_net *net, sim_net_filter filter, void *context) {
+    net->filter = filter;
+    net->filter_context = context;
+}
+
+void sim_net_inject(struct sim_net *net, uint64_t from, uint64_t to, const void *bytes,
+                    uint32_t length) {
+    deliver(net, place_of(net, to), from, bytes, length);
 }
 
 static uint32_t receive(struct place *place, uint64_t *from, void *bytes, uint32_t capacity) {

@@ -149,8 +149,7 @@ static void create(struct sim *sim) {
     sim->reader = sim_reader_create(sim);
 }
 
-// What a person looks at first when a rule was broken.
-static void describe(const struct sim *sim) {
+void sim_describe(const struct sim *sim) {
     if (sim->workload != NULL) sim_workload_describe(sim->workload);
     for (uint32_t i = 0; i < sim->node_count; i++) {
         const struct sim_machine *m = &sim->machines[i];
@@ -175,7 +174,7 @@ static void describe(const struct sim *sim) {
     }
 }
 
-static void destroy(struct sim *sim) {
+void sim_destroy(struct sim *sim) {
     if (sim->workload != NULL) sim_workload_destroy(sim->workload);
     if (sim->reader != NULL) sim_reader_destroy(sim->reader);
     for (uint32_t i = 0; i < sim->node_count; i++) {
@@ -251,8 +250,8 @@ bool sim_live(struct sim *sim, const struct sim_options *options) {
         sim_check_history(sim);
     }
     alive = NULL;
-    if (!well && options->verbose) describe(sim);
+    if (!well && options->verbose) sim_describe(sim);
     if (options->history != NULL) write_history(sim);
-    destroy(sim);
+    sim_destroy(sim);
     return well;
 }

@@ -221,29 +221,54 @@ static void test_log_runs_for_ever_in_its_ring(void **state) {
     end();
 }
 
-static void test_full_ring_says_so_and_recovers(void **state) {
-    (void)state;
-    begin(4);
+static void fill_ring(void) {
     for (uint32_t i = 0; i < 600; i++) {
         uint64_t before = f.last;
         append(0, 20);
         if (f.last == before) break;
         settle();
     }
-    assert_true(store_wal_full(f.store));
-    assert_true(store_wal_used_percent(f.store) > 80);
-    assert_true(store_counter(f.store, STORE_COUNT_WAL_FULL) > 0);
+}
+
+static void take_snapshot(void) {
     f.snapshot.snapshot.index = f.snapshot_asked = f.acked;
     f.snapshot.snapshot.term = 1;
     f.snapshot.snapshot.final = true;
     f.snapshot.bytes = 100;
     assert_true(store_submit(f.store, &f.snapshot));
     settle();
+}
+
+static void test_full_ring_says_so_and_recovers(void **state) {
+    (void)state;
+    begin(4);
+    fill_ring();
+    assert_true(store_wal_full(f.store));
+    assert_true(store_wal_used_percent(f.store) > 80);
+    assert_true(store_counter(f.store, STORE_COUNT_WAL_FULL) > 0);
+    take_snapshot();
     uint64_t before = f.last;
     append(0, 20);
     assert_true(f.last == before + 20);
     settle();
     boot();
+    check_recovered();
+    end();
+}
+
+// A snapshot was taken early and the log went on. What lies behind it is needed, in whichever
+// segment: the ring is full when it would be written over, and says so.
+static void test_a_snapshot_frees_only_what_it_covers(void **state) {
+    (void)state;
+    begin(5);
+    append(0, 20);
+    settle();
+    take_snapshot();
+    fill_ring();
+    assert_true(store_wal_full(f.store));
+    boot();
+    assert_int_equal(f.found.snapshot_index, 20);
+    assert_int_equal(f.first_replayed, 1); // the first segment is as it was
     check_recovered();
     end();
 }
@@ -380,6 +405,7 @@ int main(void) {
         cmocka_unit_test(test_crashes_lose_nothing_acknowledged),
         cmocka_unit_test(test_log_runs_for_ever_in_its_ring),
         cmocka_unit_test(test_full_ring_says_so_and_recovers),
+        cmocka_unit_test(test_a_snapshot_frees_only_what_it_covers),
         cmocka_unit_test(test_a_full_ring_takes_what_is_urgent),
         cmocka_unit_test(test_any_damaged_byte_is_seen),
         cmocka_unit_test(test_cut_batches_never_come_back),
