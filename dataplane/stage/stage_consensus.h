@@ -39,6 +39,7 @@
 // A receiver repeats how far it is when a chunk was lost or overtaken, or when it had no room and
 // has some again. So many repetitions, or one after so long a silence, mean: go back.
 #define STAGE_TRANSFER_REPEATS  3u
+#define STAGE_TRANSFER_BELIEVE  6u // of less than was acknowledged: it has begun anew
 #define STAGE_TRANSFER_AGAIN_NS (200ull * 1000)
 #define STAGE_CHUNK_BYTES       1344u // with its header it fills a frame
 #define STAGE_CHUNKS_AHEAD      16u
@@ -116,7 +117,9 @@ struct stage_sender { // of the newest snapshot, to one node at a time
     uint64_t index, term, time_ns, total;
     uint64_t acked, sent;
     uint64_t progress_ns, heard_ns, sent_ns;
-    uint32_t repeats; // of `acked` by the receiver
+    uint32_t repeats;       // of `acked` by the receiver
+    uint32_t lower_repeats; // of less than that, always the same
+    uint64_t lower;
     uint64_t
         recover; // what had been sent when it last went back: repetitions up to here are echoes
     struct store_request *block; // with data at block->snapshot.offset, once back

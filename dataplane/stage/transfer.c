@@ -157,6 +157,19 @@ static void on_repetition(struct stage_consensus *stage) {
     if (s->sent > s->acked && (lost || silent)) go_back(stage, s->acked);
 }
 
+// Less than it has acknowledged. "Nothing yet": the receiver has begun anew. Others only overtook
+// each other, as a rule. So may that one have: then the receiver says how far it really is as soon
+// as it hears the first chunk again. But who has begun anew may have come some way by chunks that
+// the network brought once more; it says the same to whatever it is sent now.
+static void on_less(struct stage_consensus *stage, uint64_t offset) {
+    struct stage_sender *s = &stage->sender;
+    s->lower_repeats = offset == s->lower ? s->lower_repeats + 1 : 1;
+    s->lower = offset;
+    if (offset > 0 && s->lower_repeats < STAGE_TRANSFER_BELIEVE) return;
+    s->lower_repeats = 0;
+    go_back(stage, offset);
+}
+
 static void on_progress(struct stage_consensus *stage, const struct wire_snapshot_reply *reply,
                         uint16_t peer) {
     struct stage_sender *s = &stage->sender;
@@ -165,12 +178,10 @@ static void on_progress(struct stage_consensus *stage, const struct wire_snapsho
         return;
     s->heard_ns = stage->now_ns;
     if (reply->offset < s->acked) {
-        // "Nothing yet": the receiver has restarted. Others only overtook each other. So may that
-        // one have: then the receiver says how far it really is as soon as it hears the first
-        // chunk again.
-        if (reply->offset == 0) go_back(stage, 0);
+        on_less(stage, reply->offset);
         return;
     }
+    s->lower_repeats = 0;
     if (reply->offset == s->acked) {
         on_repetition(stage);
         return;

@@ -561,6 +561,37 @@ static void a_sender_starts_over_when_told(void **state) {
     assert_int_equal(chunk->last_index, index);
 }
 
+// It began anew and has come some way already, by chunks of long ago that the network brought once
+// more: so it never says "nothing yet". Once or twice that is an echo of earlier; said again and
+// again to what is sent now, it is so.
+static void a_sender_believes_what_it_is_told_again_and_again(void **state) {
+    (void)state;
+    one_lead(&term);
+    until_next_snapshot();
+    const struct wire_snapshot *chunk = chunk_to(3, 30);
+    assert_non_null(chunk);
+    uint64_t index = chunk->last_index;
+    for (uint64_t have = CHUNK; have <= 8 * CHUNK; have += CHUNK) {
+        reply_chunk(3, index, have);
+        one_run(2);
+    }
+    one_forget();
+    reply_chunk(3, index, 2 * CHUNK);
+    one_run(2);
+    reply_chunk(3, index, 3 * CHUNK);
+    one_run(4);
+    chunk = one_newest(3, WIRE_SNAPSHOT);
+    assert_true(chunk == NULL || chunk->offset >= 8 * CHUNK); // overtaken, as far as it can know
+    one_forget();
+    for (uint32_t i = 0; i < 12 && one_count(3, WIRE_SNAPSHOT) == 0; i++) {
+        reply_chunk(3, index, 2 * CHUNK);
+        one_run(2); // far too short for a stall to be noticed
+    }
+    assert_true(one_count(3, WIRE_SNAPSHOT) >= 6); // all from there on, again
+    assert_int_equal(((const struct wire_snapshot *)one_newest(3, WIRE_SNAPSHOT))->last_index,
+                     index);
+}
+
 // Of five nodes 4 is dead and 5 is behind: the dead one does not keep the other waiting for long.
 static void the_dead_do_not_keep_others_waiting(void **state) {
     (void)state;
@@ -590,6 +621,7 @@ int main(void) {
         THREE(half_a_snapshot_holds_up_none),
         THREE(a_rotten_snapshot_is_replaced),
         THREE(a_replaced_snapshot_is_not_sent_on),
+        THREE(a_sender_believes_what_it_is_told_again_and_again),
         THREE(the_next_waiter_is_told),
         THREE(a_sender_starts_over_when_told),
         THREE(a_write_under_way_does_not_count),
