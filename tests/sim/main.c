@@ -101,48 +101,59 @@ static bool parse_without(char *names, uint64_t *without) {
 
 enum mode { MODE_MANY, MODE_ONE, MODE_SHRINK, MODE_LIST };
 
+// Options that are a number.
+static bool take_number(int o, uint64_t number, struct sim_plan *plan) {
+    struct sim_options *options = &plan->options;
+    switch (o) {
+    case 'n':
+        plan->count = number;
+        return true;
+    case 'f':
+        plan->from = number;
+        return true;
+    case 'j':
+        plan->jobs = number >= 1 && number <= 256 ? (uint32_t)number : 1;
+        return true;
+    case 'F':
+        options->faulty_ns = number * SIM_MS;
+        return true;
+    case 'C':
+        options->calm_ns = number * SIM_MS;
+        return true;
+    case 'N':
+        options->nodes = number <= SIM_NODES_MAX ? (uint32_t)number : SIM_NODES_MAX;
+        return true;
+    case 'c':
+        options->clients = number <= SIM_CLIENTS_MAX ? (uint32_t)number : SIM_CLIENTS_MAX;
+        return true;
+    default:
+        return false;
+    }
+}
+
+static const struct option names[] = {
+    {"seed", required_argument, NULL, 's'},    {"seeds", required_argument, NULL, 'n'},
+    {"from", required_argument, NULL, 'f'},    {"jobs", required_argument, NULL, 'j'},
+    {"faulty", required_argument, NULL, 'F'},  {"calm", required_argument, NULL, 'C'},
+    {"without", required_argument, NULL, 'W'}, {"nodes", required_argument, NULL, 'N'},
+    {"clients", required_argument, NULL, 'c'}, {"check-wake", no_argument, NULL, 'w'},
+    {"twice", no_argument, NULL, 't'},         {"hashes", no_argument, NULL, 'H'},
+    {"shrink", no_argument, NULL, 'S'},        {"verbose", no_argument, NULL, 'v'},
+    {"history", required_argument, NULL, 'y'}, {"regressions", required_argument, NULL, 'R'},
+    {"help", no_argument, NULL, 'h'},          {0}};
+
 static bool parse(int argc, char **argv, struct sim_plan *plan, enum mode *mode, FILE **seeds) {
-    static const struct option names[] = {
-        {"seed", required_argument, NULL, 's'},    {"seeds", required_argument, NULL, 'n'},
-        {"from", required_argument, NULL, 'f'},    {"jobs", required_argument, NULL, 'j'},
-        {"faulty", required_argument, NULL, 'F'},  {"calm", required_argument, NULL, 'C'},
-        {"without", required_argument, NULL, 'W'}, {"nodes", required_argument, NULL, 'N'},
-        {"clients", required_argument, NULL, 'c'}, {"check-wake", no_argument, NULL, 'w'},
-        {"twice", no_argument, NULL, 't'},         {"hashes", no_argument, NULL, 'H'},
-        {"shrink", no_argument, NULL, 'S'},        {"verbose", no_argument, NULL, 'v'},
-        {"history", required_argument, NULL, 'y'}, {"regressions", required_argument, NULL, 'R'},
-        {"help", no_argument, NULL, 'h'},          {0}};
     struct sim_options *options = &plan->options;
     bool shrink = false;
     for (int o; (o = getopt_long(argc, argv, "", names, NULL)) != -1;) {
         uint64_t number = optarg != NULL ? strtoull(optarg, NULL, 10) : 0;
+        if (take_number(o, number, plan)) continue;
         switch (o) {
         case 's':
             options->seed = number, *mode = MODE_ONE;
             break;
-        case 'n':
-            plan->count = number;
-            break;
-        case 'f':
-            plan->from = number;
-            break;
-        case 'j':
-            plan->jobs = number >= 1 && number <= 256 ? (uint32_t)number : 1;
-            break;
-        case 'F':
-            options->faulty_ns = number * SIM_MS;
-            break;
-        case 'C':
-            options->calm_ns = number * SIM_MS;
-            break;
         case 'W':
             if (!parse_without(optarg, &options->without)) return false;
-            break;
-        case 'N':
-            options->nodes = number <= SIM_NODES_MAX ? (uint32_t)number : SIM_NODES_MAX;
-            break;
-        case 'c':
-            options->clients = number <= SIM_CLIENTS_MAX ? (uint32_t)number : SIM_CLIENTS_MAX;
             break;
         case 'w':
             options->check_wake = true;
