@@ -107,7 +107,7 @@ struct wire_append { // thesis 3.5; followed by `count` entries, each wire_entry
     uint64_t commit;
     uint64_t context; // echoed in the reply; ReadIndex rounds and CheckQuorum count by it (6.4)
     uint32_t count;
-    uint32_t reserved;
+    uint32_t life; // with WIRE_APPEND_RECOVERED: of the node this is said of, as it told it; else 0
 };
 static_assert(sizeof(struct wire_append) == 56, "append is 56 bytes");
 
@@ -138,8 +138,10 @@ struct wire_append_reply {
     uint64_t hint;    // accepted: last index received in order; rejected: try prev_index = hint
     uint64_t prev;    // the prev_index this answers, so a stale rejection can be told
     uint64_t context; // echoed
+    uint32_t life;    // with WIRE_APPEND_RECOVERING: drawn at this node's start, not 0; else 0
+    uint32_t reserved;
 };
-static_assert(sizeof(struct wire_append_reply) == 48, "append reply is 48 bytes");
+static_assert(sizeof(struct wire_append_reply) == 56, "append reply is 56 bytes");
 
 struct wire_snapshot { // thesis 5.3; followed by the chunk's bytes, padded to 8
     struct wire_head head;

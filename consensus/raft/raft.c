@@ -38,6 +38,7 @@ struct raft *raft_create(void *memory, const struct raft_options *options) {
     memset(raft, 0, sizeof *raft);
     raft->options = *options;
     raft->random = options->seed ^ ((uint64_t)options->id << 48);
+    raft->life = (uint32_t)((raft->random * 0x9e3779b97f4a7c15ull) >> 32) | 1u;
     raft->recovering = options->recovering;
     raft->persist_next = 1;
     raft_log_init(&raft->log, (uint8_t *)memory + raft_struct_bytes(), options->log_entries,
@@ -94,7 +95,7 @@ void raft_start(struct raft *raft, uint64_t now_ns) {
         raft->term = last_term;
         raft->vote = 0;
     }
-    raft->now_ns = raft->started_ns = now_ns;
+    raft->now_ns = now_ns;
     raft->durable_moved_ns = raft->last_got_ns = now_ns;
     raft->matched = raft->commit;
     raft_reset_election_deadline(raft);

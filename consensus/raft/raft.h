@@ -78,6 +78,7 @@ struct raft_message {
             uint64_t commit;
             uint64_t context;
             uint32_t count;
+            uint32_t life; // of the node that has recovered, as its replies told it; else 0
             const struct raft_entry
                 *entries; // incoming only; outgoing: raft_entry_at(prev_index + 1 ..)
         } append;
@@ -86,6 +87,7 @@ struct raft_message {
             uint64_t hint;
             uint64_t prev;
             uint64_t context;
+            uint32_t life; // of a node that is recovering: drawn at its start, not 0; else 0
         } append_reply;
         struct { // WIRE_SNAPSHOT and its reply: the core checks terms, the caller moves the bytes
             uint64_t last_index;

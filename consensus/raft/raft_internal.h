@@ -36,6 +36,7 @@ struct raft_peer {
     uint64_t heard_ns;
     uint64_t sent_ns;
     uint64_t recover_target; // match needed before it may vote again
+    uint32_t life;           // of a recovering one: "recovered" is said to this life only
     bool probe_sent;
     bool recovering;
     bool vote_answered;
@@ -81,7 +82,7 @@ struct raft {
     bool reply_owed;
     uint16_t vote_owed; // candidate to answer once the vote is durable
     bool recovering;
-    uint64_t started_ns;
+    uint32_t life;      // drawn at start: tells this node from what it was before it lost its log
     bool restore_stale; // raft_restore_entry()
 
     // Leader.

@@ -10,6 +10,7 @@ static void reject(struct raft *raft, const struct raft_message *message, uint64
     if (reply == NULL) return; // the leader asks again
     RAFT_COUNT(raft, APPENDS_REJECTED);
     reply->flags = WIRE_APPEND_REJECTED | (raft->recovering ? WIRE_APPEND_RECOVERING : 0);
+    reply->append_reply.life = raft->recovering ? raft->life : 0;
     reply->append_reply.hint = hint;
     reply->append_reply.prev = message->append.prev_index;
     reply->append_reply.context = message->append.context;
@@ -73,11 +74,10 @@ static void accept(struct raft *raft, const struct raft_message *message) {
     uint64_t commit = message->append.commit < agreed ? message->append.commit : agreed;
     if (commit > raft->commit) raft->commit = commit;
 
-    bool caught_up = message->flags & WIRE_APPEND_RECOVERED;
     // The word may have been on its way when this node was alive before, and had more: so it counts
-    // only when what was sent then has died out, and where all before it is here.
-    bool settled = raft->now_ns - raft->started_ns >= raft->options.election_ns;
-    if (raft->recovering && caught_up && settled && raft->durable >= message->append.prev_index)
+    // only when it is said to this life, and where all before it is here.
+    bool caught_up = message->flags & WIRE_APPEND_RECOVERED && message->append.life == raft->life;
+    if (raft->recovering && caught_up && raft->durable >= message->append.prev_index)
         raft_end_recovery(raft);
 
     raft->prev_seen = message->append.prev_index;
@@ -136,6 +136,7 @@ void raft_flush_follower(struct raft *raft) {
     struct raft_message *reply = raft_send(raft, raft->leader, WIRE_APPEND_REPLY);
     if (reply == NULL) return;
     reply->flags = raft->recovering ? WIRE_APPEND_RECOVERING : 0;
+    reply->append_reply.life = raft->recovering ? raft->life : 0;
     reply->append_reply.match = match;
     reply->append_reply.hint = raft->matched;
     reply->append_reply.prev = raft->prev_seen;

@@ -11,12 +11,15 @@ void raft_peer_heard(struct raft *raft, struct raft_peer *peer, uint64_t context
 
 // A node without its log (memory durability, damaged disk) starts from nothing, whatever it had
 // acknowledged before. It is told when it has all that this leader had at that moment.
-static void note_recovering(struct raft *raft, struct raft_peer *peer, bool recovering) {
-    if (recovering && !peer->recovering) {
+static void note_recovering(struct raft *raft, struct raft_peer *peer,
+                            const struct raft_message *message) {
+    bool recovering = (message->flags & WIRE_APPEND_RECOVERING) != 0;
+    if (recovering && (!peer->recovering || peer->life != message->append_reply.life)) {
         peer->recover_target = raft->log.last;
         peer->match = 0;
         if (peer->state == RAFT_PEER_REPLICATE) peer->state = RAFT_PEER_PROBE;
         peer->probe_sent = false;
+        peer->life = message->append_reply.life;
     }
     peer->recovering = recovering;
 }
@@ -64,7 +67,7 @@ void raft_recv_append_reply(struct raft *raft, const struct raft_message *messag
     }
     struct raft_peer *peer = raft_peer_by_id(raft, message->peer);
     raft_peer_heard(raft, peer, message->append_reply.context);
-    note_recovering(raft, peer, (message->flags & WIRE_APPEND_RECOVERING) != 0);
+    note_recovering(raft, peer, message);
     if (message->flags & WIRE_APPEND_REJECTED) {
         rejected(raft, peer, message);
         return;

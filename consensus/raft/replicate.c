@@ -50,6 +50,7 @@ static bool send_append(struct raft *raft, struct raft_peer *peer, uint32_t limi
     }
     bool recovered = peer->recovering && peer->match >= peer->recover_target;
     message->flags = recovered ? WIRE_APPEND_RECOVERED : 0;
+    message->append.life = recovered ? peer->life : 0;
     message->append.prev_index = peer->next - 1;
     message->append.prev_term = raft_log_term(&raft->log, peer->next - 1);
     message->append.commit = raft->commit;

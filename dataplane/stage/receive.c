@@ -14,6 +14,7 @@ static void on_append(struct stage_consensus *stage, const struct wire_append *i
     m->append.prev_term = in->prev_term;
     m->append.commit = in->commit;
     m->append.context = in->context;
+    m->append.life = in->life;
     m->append.entries = &stage->entries[stage->entry_count];
     while ((entry = wire_next_entry(in, &offset)) != NULL) {
         assert(stage->entry_count < STAGE_ENTRIES);
@@ -62,6 +63,7 @@ static bool decode(struct stage_consensus *stage, const struct wire_head *head, 
         m->append_reply.hint = in->hint;
         m->append_reply.prev = in->prev;
         m->append_reply.context = in->context;
+        m->append_reply.life = in->life;
         return true;
     }
     case WIRE_SNAPSHOT: {

@@ -79,6 +79,7 @@ static void send_append(struct stage_consensus *stage, uint64_t endpoint,
     out->commit = m->append.commit;
     out->context = m->append.context;
     out->count = m->append.count;
+    out->life = m->append.life;
     uint8_t *at = (uint8_t *)(out + 1);
     for (uint32_t i = 0; i < m->append.count; i++) {
         struct raft_entry entry = raft_entry_at(stage->raft, m->append.prev_index + 1 + i);
@@ -121,6 +122,7 @@ static void send_one(struct stage_consensus *stage, const struct raft_message *m
         out->hint = m->append_reply.hint;
         out->prev = m->append_reply.prev;
         out->context = m->append_reply.context;
+        out->life = m->append_reply.life;
         return;
     }
     default:

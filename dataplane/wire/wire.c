@@ -118,8 +118,20 @@ static bool ends_padded(const struct wire_head *head, uint32_t used) {
     return true;
 }
 
+// The life of a node goes with the flag that speaks of it, and only with that.
+static bool wrong_life(const struct wire_head *head, uint32_t life, uint32_t flag) {
+    return (life != 0) != ((head->flags & flag) != 0);
+}
+
+static bool append_reply_is_sound(const struct wire_append_reply *reply) {
+    return reply->head.length == sizeof *reply && reply->reserved == 0 &&
+           !wrong_life(&reply->head, reply->life, WIRE_APPEND_RECOVERING);
+}
+
 static bool append_is_sound(const struct wire_append *append) {
-    if (append->head.length < sizeof *append || append->reserved != 0) return false;
+    if (append->head.length < sizeof *append ||
+        wrong_life(&append->head, append->life, WIRE_APPEND_RECOVERED))
+        return false;
     const uint8_t *bytes = (const uint8_t *)append;
     uint32_t end = append->head.length;
     uint32_t offset = sizeof *append;
@@ -183,7 +195,7 @@ static enum wire_verdict check_message(const struct wire_head *head) {
         break;
     case WIRE_APPEND_REPLY:
         flags = WIRE_APPEND_REJECTED | WIRE_APPEND_RECOVERING;
-        sound = head->length == sizeof(struct wire_append_reply);
+        sound = append_reply_is_sound(message);
         break;
     case WIRE_SNAPSHOT:
         sound = snapshot_is_sound(message);

@@ -35,8 +35,8 @@ static void back_to_the_hour(uint64_t *time_ns, uint64_t passed, uint64_t now_ns
 
 static void normalise(struct raft *raft, uint64_t passed) {
     uint64_t now_ns = raft->now_ns;
-    uint64_t *times[] = {&raft->leader_heard_ns,  &raft->election_deadline_ns, &raft->resend_ns,
-                         &raft->durable_moved_ns, &raft->started_ns,           &raft->context_ns};
+    uint64_t *times[] = {&raft->leader_heard_ns, &raft->election_deadline_ns, &raft->resend_ns,
+                         &raft->durable_moved_ns, &raft->context_ns};
     for (uint32_t i = 0; i < sizeof times / sizeof *times; i++)
         back_to_the_hour(times[i], passed, now_ns);
     for (uint32_t i = 0; i < raft->peer_count; i++) {

@@ -134,7 +134,8 @@ void solo_hear_reply(struct solo *s, uint16_t peer, uint64_t term, uint32_t flag
                                        .type = WIRE_APPEND_REPLY,
                                        .flags = flags,
                                        .term = term,
-                                       .append_reply = {match, hint, prev, context}});
+                                       .append_reply = {match, hint, prev, context,
+                                                        flags & WIRE_APPEND_RECOVERING ? 77 : 0}});
 }
 
 void solo_hear_ack(struct solo *s, uint16_t peer, uint64_t match) {

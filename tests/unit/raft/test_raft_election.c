@@ -328,9 +328,14 @@ static void test_recovering_node_votes_after_its_leader_saw_it_catch_up(void **s
     m.append.prev_index = 2;
     m.append.prev_term = 4;
     m.append.commit = 2;
-    solo_hear(&s, m);
-    assert_true(raft_recovering(s.raft)); // so soon it may be meant for a former life of this node
-    s.now_ns += ELECTION;
+    m.append.life = ack->append_reply.life + 2;
+    assert_true(ack->append_reply.life != 0);
+    for (uint32_t i = 0; i < 20; i++) { // it is meant for a former life of this node, however late
+        solo_hear(&s, m);
+        assert_true(raft_recovering(s.raft));
+        s.now_ns += ELECTION / 4;
+    }
+    m.append.life -= 2;
     solo_hear(&s, m);
     assert_false(raft_recovering(s.raft));
     // To be written: else a restart would bring back what is over, or forget what is not.
@@ -368,6 +373,7 @@ static void test_leader_declares_recovered_when_caught_up(void **state) {
             if (s.sent[i].type != WIRE_APPEND) continue;
             bool said = s.sent[i].flags & WIRE_APPEND_RECOVERED;
             assert_int_equal(said, s.sent[i].peer == 3 && match == 6);
+            assert_int_equal(s.sent[i].append.life, said ? 77 : 0);
         }
     }
     solo_close(&s);
@@ -385,6 +391,11 @@ static void test_recovered_is_not_believed_ahead_of_the_log(void **state) {
     solo_hard_state(&s);
     struct raft_message m = {
         .peer = 2, .type = WIRE_APPEND, .flags = WIRE_APPEND_RECOVERED, .term = 4};
+    solo_hear_append(&s, 2, 4, 0, 0, 0, 0, NULL); // a heartbeat, which is answered at once
+    const struct raft_message *told = solo_last_sent(&s, WIRE_APPEND_REPLY, 2);
+    assert_non_null(told);
+    assert_true(told->append_reply.life != 0);
+    m.append.life = told->append_reply.life;
     m.append.prev_index = 2; // received, but not durable
     m.append.prev_term = 4;
     solo_hear(&s, m);
