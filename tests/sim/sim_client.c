@@ -293,6 +293,7 @@ static void give_lock(struct task *task) {
 
 static void act(struct client *client) {
     struct sim *sim = client->sim;
+    if (sim->resting) return;
     mischief_renew_ghost(client);
     for (uint32_t i = 0; i < (client->task_count + 1) / 2; i++) {
         struct lease *lease = &client->leases[i];
@@ -413,6 +414,7 @@ static uint64_t client_wakes(const struct client *client) {
     uint64_t wake_ns = sim_when(&client->machine, core_next_timeout(client->core));
     uint64_t arrives_ns = sim_net_next(client->port), ghost_ns = mischief_wakes(client);
     if (arrives_ns < wake_ns) wake_ns = arrives_ns;
+    if (client->sim->resting) return wake_ns;
     if (ghost_ns < wake_ns) wake_ns = ghost_ns;
     for (uint32_t i = 0; i < (client->task_count + 1) / 2; i++) {
         const struct lease *lease = &client->leases[i];

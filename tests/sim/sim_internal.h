@@ -105,6 +105,7 @@ struct sim {
     struct sim_machine machines[SIM_NODES_MAX];
     bool memory;     // durability of this life
     bool busy;       // clients hardly rest, and the log is small: snapshots all the time
+    bool resting;    // clients ask for nothing new, so that who is behind can catch up
     bool small_logs; // snapshots all the time, and nodes away for so long that they need one
     struct sim_workload *workload;
     struct sim_reader *reader;
