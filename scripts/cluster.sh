@@ -132,6 +132,13 @@ cluster_devices() {
     echo "$names"
 }
 
+# CLUSTER_PIN=1: each node's stages share a thread bound to one CPU, the nodes dealt out over all.
+# Left to itself the scheduler now and then puts all three on one for seconds.
+cluster_cpus() {
+    local cpu=$(($1 % $(nproc)))
+    [ "${CLUSTER_PIN:-0}" = 0 ] || printf 'port = %s\nconsensus = %s\nwal = %s\n' $cpu $cpu $cpu
+}
+
 cluster_config() {
     local i=$1 nodes=$2
     cat << INI
@@ -146,6 +153,7 @@ durability = $CLUSTER_DURABILITY
 
 [topology]
 idle = yield
+$(cluster_cpus "$i")
 
 [raft]
 log_size = ${CLUSTER_LOG:-16MiB}

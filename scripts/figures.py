@@ -1,15 +1,16 @@
 """The table of ./scripts/bench figures, from its lines of JSON: figures.py FILE
 
-Each cell shows the best and the worst of the rounds. A figure is given beside the floor measured in
-the same round, and as a multiple of it.
+Each cell shows the median of the rounds, and in brackets the best and the worst. A figure is given
+beside the floor measured in the same round, and as a multiple of it.
 """
 import json
+import statistics
 import sys
 
 
 def spread(values, digits=1):
-    low, high = min(values), max(values)
-    return f"{low:.{digits}f} - {high:.{digits}f}" if len(values) > 1 else f"{low:.{digits}f}"
+    median, low, high = (f"{v:.{digits}f}" for v in (statistics.median(values), min(values), max(values)))
+    return f"{median} ({low} - {high})" if len(values) > 1 else median
 
 
 def table(rows):
@@ -46,7 +47,7 @@ def main():
                      spread([r["pairs"]["acquire_release"]["p50_us"] for r in rounds]),
                      spread([floor_us(r) for r in rounds]),
                      spread([a["p50_us"] / floor_us(r) for a, r in zip(acquire, rounds)], 2)])
-    print("\n  microseconds; one client, one request at a time; best - worst of "
+    print("\n  microseconds; one client, one request at a time; median (best - worst) of "
           f"{max(len(r) for r in settings.values())} rounds\n")
     table(rows)
     print("\n  floor: disk is the p50 of a 4 KiB synced overwrite with three writers at once on this "
